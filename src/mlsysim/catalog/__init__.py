@@ -1,0 +1,89 @@
+"""Facts: hardware, models, infrastructure and systems, one YAML file an entry, a source for every value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import CatalogError, alternatives, nearest
+from .formats import NumberFormat
+from .hardware import Device
+from .infra import Datacenter, GridProfile, Price, RackProfile, Reliability
+from .models import CLASSES, Workload
+from .registry import Registry
+from .spec import Spec
+from .systems import DeploymentTier, Fleet, NetworkFabric, Node
+
+__all__ = ["Formats", "Hardware", "Infra", "Models", "Systems", "registry_for"]
+
+
+def _model_class(family: str, facts: Mapping[str, Any], label: str) -> type[Workload]:
+    if "architecture" not in facts:
+        raise CatalogError(f"{label}: values.architecture is missing; expected {alternatives(CLASSES)}")
+    kind = str(facts["architecture"].value)
+    if kind not in CLASSES:
+        near = nearest(kind, CLASSES) or list(CLASSES)
+        raise CatalogError(f"{label}: values.architecture: expected {alternatives(near)}, found {kind!r}")
+    return CLASSES[kind]
+
+
+def _by_family(classes: Mapping[str, type[Spec]]) -> Any:
+    return lambda family, facts, label: classes[family]
+
+
+Hardware = Registry(
+    "hardware",
+    {
+        "cloud": "Cloud",
+        "workstation": "Workstation",
+        "cpu": "CPU",
+        "mobile": "Mobile",
+        "edge": "Edge",
+        "tiny": "Tiny",
+    },
+    lambda family, facts, label: Device,
+)
+Models = Registry(
+    "models",
+    {
+        "language": "Language",
+        "multimodal": "Multimodal",
+        "vision": "Vision",
+        "speech": "Speech",
+        "diffusion": "GenerativeVision",
+        "recommendation": "Recommendation",
+        "statespace": "StateSpace",
+        "tiny": "Tiny",
+    },
+    _model_class,
+)
+_INFRA: dict[str, type[Spec]] = {
+    "grids": GridProfile,
+    "racks": RackProfile,
+    "datacenters": Datacenter,
+    "prices": Price,
+    "reliability": Reliability,
+}
+Infra = Registry(
+    "infra",
+    dict(zip(_INFRA, ["Grids", "Racks", "Datacenters", "Pricing", "Reliability"], strict=True)),
+    _by_family(_INFRA),
+)
+_SYSTEMS: dict[str, type[Spec]] = {"nodes": Node, "fabrics": NetworkFabric, "clusters": Fleet, "tiers": DeploymentTier}
+Systems = Registry(
+    "systems",
+    dict(zip(_SYSTEMS, ["Nodes", "Fabrics", "Clusters", "Tiers"], strict=True)),
+    _by_family(_SYSTEMS),
+)
+Formats = Registry("formats", {"formats": "All"}, lambda family, facts, label: NumberFormat)
+
+
+def registry_for(cls: type[Any]) -> Registry:
+    """The registry that holds entries of a class."""
+    if issubclass(cls, Workload):
+        return Models
+    if issubclass(cls, (GridProfile, RackProfile, Datacenter, Price, Reliability)):
+        return Infra
+    if issubclass(cls, (Node, NetworkFabric, Fleet, DeploymentTier)):
+        return Systems
+    return Formats if issubclass(cls, NumberFormat) else Hardware

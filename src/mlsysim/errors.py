@@ -1,0 +1,95 @@
+"""Every exception. A message says what was given, what was wanted and the next step, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class MLSysimError(Exception):
+    """Base of every error that mlsysim raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message alone (KeyError would put it in quotes)."""
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidInputError(MLSysimError, ValueError):
+    """Arguments that make no sense, all of them at once."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class UnitError(InvalidInputError, TypeError):
+    """A unit that is missing, unknown, or of the wrong dimension."""
+
+
+class InvalidPlanError(InvalidInputError):
+    """A way to split work over chips that does not add up."""
+
+
+class UnsupportedWorkloadError(InvalidInputError, TypeError):
+    """A solver was asked about a kind of model it does not cover."""
+
+
+class MissingFactError(MLSysimError, LookupError):
+    """The answer needs a fact that the catalog does not know; it is not guessed."""
+
+
+class UnknownEntryError(MLSysimError, KeyError, AttributeError):
+    """No entry of that name; carries the nearest names."""
+
+    def __init__(self, kind: str, name: object, near: Sequence[str] = ()) -> None:
+        self.kind, self.name, self.near = kind, name, tuple(near)
+        hint = f"; did you mean {alternatives(near)}?" if near else ""
+        super().__init__(f"no {kind} named {name!r}{hint}")
+
+
+class CatalogError(MLSysimError, ValueError):
+    """A file that does not fit the schema: its path, the key, what was expected."""
+
+
+class MissingExtraError(MLSysimError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{what} needs an optional package; install it with: pip install 'mlsysim[{extra}]'")
+
+
+class InfeasibleError(MLSysimError, MemoryError):
+    """Raised only on request (``raise_errors=True``): the question does not fit the machine."""
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """Join names as in a sentence: ``A``, ``A or B``, ``A, B or C``."""
+    names = list(names)
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def nearest(name: object, names: Iterable[str], most: int = 3) -> list[str]:
+    """Names close to a mistyped one, best first, ignoring case, hyphens, underscores and dots.
+
+    Examples:
+        >>> nearest("fp61", ["fp16", "bf16", "int8"])
+        ['fp16']
+    """
+    plain: dict[str, str] = {}
+    for candidate in names:
+        plain.setdefault(normalised(candidate), candidate)
+    wanted = normalised(str(name)[:200])
+    found = [plain[key] for key in get_close_matches(wanted, plain, n=most, cutoff=0.6)]
+    inside = [shown for key, shown in plain.items() if wanted and wanted in key and shown not in found]
+    return (found + sorted(inside, key=len))[:most]
+
+
+def normalised(name: str) -> str:
+    """A name as lookups compare it: lower case, letters and digits only.
+
+    Examples:
+        >>> normalised("Llama-3.1_70B")
+        'llama3170b'
+    """
+    return "".join(character for character in name.casefold() if character.isalnum() or character == "+")
