@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError, alternatives, nearest
+from .assumptions import Assumptions
 from .formats import NumberFormat
 from .hardware import Device
 from .infra import Datacenter, GridProfile, Price, RackProfile, Reliability
@@ -14,7 +16,7 @@ from .registry import Registry
 from .spec import Spec
 from .systems import DeploymentTier, Fleet, NetworkFabric, Node
 
-__all__ = ["Formats", "Hardware", "Infra", "Models", "Systems", "registry_for"]
+__all__ = ["Defaults", "Formats", "Hardware", "Infra", "Models", "Systems", "add_entries", "registry_for", "registry_of"]
 
 
 def _model_class(family: str, facts: Mapping[str, Any], label: str) -> type[Workload]:
@@ -75,6 +77,7 @@ Systems = Registry(
     dict(zip(_SYSTEMS, ["Nodes", "Fabrics", "Clusters", "Tiers"], strict=True)),
     _by_family(_SYSTEMS),
 )
+Defaults = Registry("assumptions", {"assumptions": "All"}, lambda family, facts, label: Assumptions)
 Formats = Registry("formats", {"formats": "All"}, lambda family, facts, label: NumberFormat)
 
 
@@ -87,3 +90,30 @@ def registry_for(cls: type[Any]) -> Registry:
     if issubclass(cls, (Node, NetworkFabric, Fleet, DeploymentTier)):
         return Systems
     return Formats if issubclass(cls, NumberFormat) else Hardware
+
+
+def registry_of(kind: str) -> Registry:
+    """The registry named ``hardware``, ``models``, ``infra``, ``systems`` or ``formats``."""
+    return {"hardware": Hardware, "models": Models, "infra": Infra, "systems": Systems, "formats": Formats}[kind]
+
+
+def add_entries(path: Path | str) -> list[Spec]:
+    """Add a folder of your own entries, or one file.
+
+    The folder holds ``hardware/``, ``models/``, ``infra/`` and ``systems/``, each with family folders as in the
+    catalog; a folder without these holds devices. Nothing is added unless every file is sound.
+
+    Raises:
+        CatalogError: a file does not fit the schema, or there is none
+    """
+    root = Path(path)
+    if not root.exists():
+        raise CatalogError(f"{root}: no such file or folder")
+    kinds = [kind for kind in ("hardware", "models", "infra", "systems") if (root / kind).is_dir()]
+    if not kinds:
+        added = Hardware.add(root)
+        return added if isinstance(added, list) else [added]
+    found: list[Spec] = []
+    for kind in kinds:
+        found += registry_of(kind).add(root / kind)
+    return found

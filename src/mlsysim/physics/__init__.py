@@ -43,3 +43,8 @@ class recording:
     def __exit__(self, *_: object) -> None:
         """Close."""
         _ledger.pop()
+
+
+def is_recording() -> bool:
+    """Whether a ledger is open; caches of derived numbers step aside then, so that it sees how they came about."""
+    return bool(_ledger)

@@ -198,14 +198,22 @@ def attended_pairs(new: Count, cached: Count = 0.0, window: Count = EVERYTHING) 
 
 @equation
 def attention_flops(
-    pairs: Count, heads: Count, query_dim: Count, value_dim: Count, multiply_add: Flop = 2.0
+    pairs: Count,
+    sequences: Count,
+    layers: Count,
+    heads: Count,
+    query_dim: Count,
+    value_dim: Count,
+    multiply_add: Flop = 2.0,
 ) -> Flop:
-    r"""FLOPs of scores and weighted values of one layer; the softmax itself is not counted.
+    r"""FLOPs of scores and weighted values; the softmax itself is not counted.
 
-    .. math:: W = m\, p\, h (d_q + d_v)
+    .. math:: W = m\, p\, B L\, h (d_q + d_v)
 
     Args:
-        pairs: query-key pairs of all sequences, p [1]
+        pairs: query-key pairs of one sequence and head, p [1]
+        sequences: sequences, B [1]
+        layers: layers that attend so, L [1]
         heads: query heads, h [1]
         query_dim: width of a query (and key) head, d_q [1]
         value_dim: width of a value head, d_v [1]
@@ -218,10 +226,10 @@ def attention_flops(
         T. Dao, FlashAttention-2, arXiv:2307.08691, section 4.1: 4 * seqlen^2 * head_dim * heads, halved if causal.
 
     Examples:
-        >>> attention_flops(10.0, 32.0, 128.0, 128.0)
-        163840.0
+        >>> attention_flops(10.0, 1.0, 2.0, 32.0, 128.0, 128.0)
+        327680.0
     """
-    return multiply_add * pairs * heads * (query_dim + value_dim)
+    return multiply_add * pairs * sequences * layers * heads * (query_dim + value_dim)
 
 
 @equation

@@ -1,0 +1,289 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from .. import __version__
+from ..errors import MLSysimError
+
+NOT_FITTING = 4
+
+
+class Output(str, enum.Enum):
+    """How to print an answer."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+    csv = "csv"
+
+
+class Zoo(str, enum.Enum):
+    """What the catalog holds."""
+
+    hardware = "hardware"
+    models = "models"
+    infra = "infra"
+    systems = "systems"
+
+
+class SchemaOf(str, enum.Enum):
+    """What a JSON Schema can describe."""
+
+    hardware = "hardware"
+    model = "model"
+    infra = "infra"
+    system = "system"
+    eval = "eval"
+    serve = "serve"
+
+
+app = typer.Typer(
+    name="mlsysim",
+    help="How fast, how big, how dear an ML system is, from first principles.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+OutputOption = Annotated[Output | None, typer.Option("--output", "-o", help="text, json, markdown or csv.", show_default="text")]
+Precision = Annotated[str, typer.Option("--precision", "-p", help="Number format of the weights.")]
+Efficiency = Annotated[float, typer.Option("--efficiency", "-e", help="Share of the arithmetic peak reached, in (0, 1].")]
+Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Requests or samples together.")]
+Explain = Annotated[bool, typer.Option("--explain", help="Also print where every number comes from.")]
+KvPrecision = Annotated[str | None, typer.Option(help="Number format of the KV cache; 16 bits unless said.")]
+Catalog = Annotated[
+    list[Path] | None, typer.Option("--catalog", help="Folder or file of your own entries; may be repeated.", show_default=False)
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"mlsysim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _globals(
+    context: typer.Context,
+    output: OutputOption = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    context.obj = output
+
+
+def _chosen(context: typer.Context, output: Output | None) -> Output:
+    found = output or context.obj or Output.text
+    context.find_root().obj = found
+    return found  # type: ignore[no-any-return]
+
+
+@app.command("eval")
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A model of the zoo, or a YAML file of one.")],
+    hardware: Annotated[str, typer.Argument(help="A device of the zoo, or a YAML file of one.")],
+    batch_size: Batch = 1,
+    precision: Precision = "fp16",
+    efficiency: Efficiency = 0.5,
+    seq_len: Annotated[int | None, typer.Option("--seq-len", "-s", help="Tokens of context of a language model.")] = None,
+    kv_precision: KvPrecision = None,
+    explain: Explain = False,
+    catalog: Catalog = None,
+    output: OutputOption = None,
+) -> None:
+    """One pass of a model on a device: does it fit, what binds, how fast."""
+    from ..solvers.node import SingleNodeModel
+    from . import render
+
+    chosen = _chosen(context, output)
+    _extend(catalog)
+    answer = SingleNodeModel().solve(
+        _entry("models", model), _entry("hardware", hardware), batch_size, precision, efficiency, seq_len=seq_len,
+        kv_precision=kv_precision,
+    )  # fmt: skip
+    _finish(answer, render.evaluation(answer), chosen, explain)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A generative model of the zoo, or a YAML file of one.")],
+    hardware: Annotated[str, typer.Argument(help="A device, node or fleet of the zoo, or a YAML file of a device.")],
+    seq_len: Annotated[int, typer.Option("--seq-len", "-s", help="Tokens of each prompt.")] = 2048,
+    batch_size: Batch = 1,
+    precision: Precision = "fp16",
+    efficiency: Efficiency = 0.5,
+    tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks.")] = 1,
+    pp: Annotated[int, typer.Option("--pp", help="Pipeline stages.")] = 1,
+    ep: Annotated[int, typer.Option("--ep", help="Expert-parallel ranks.")] = 1,
+    kv_precision: KvPrecision = None,
+    cached_prefix: Annotated[int, typer.Option(help="Tokens of the prompt that are cached already.")] = 0,
+    draft: Annotated[str | None, typer.Option(help="Draft model, for speculative decoding.")] = None,
+    acceptance: Annotated[float, typer.Option(help="Probability that a drafted token is accepted.")] = 0.7,
+    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted for each verification.")] = None,
+    decode_hardware: Annotated[str | None, typer.Option(help="Device that decodes, if another one prefills.")] = None,
+    network_bandwidth: Annotated[str, typer.Option(help="Link from prefill to decode, one direction.")] = "100 GB/s",
+    explain: Explain = False,
+    catalog: Catalog = None,
+    output: OutputOption = None,
+) -> None:
+    """Serving: time to first token, time between tokens, memory of the group."""
+    from ..solvers.serving import ServingModel
+    from . import render
+
+    chosen = _chosen(context, output)
+    _extend(catalog)
+    answer = ServingModel().solve(
+        _entry("models", model), _entry("hardware", hardware), seq_len, batch_size, precision, efficiency,
+        decode_hardware=None if decode_hardware is None else _entry("hardware", decode_hardware),
+        network_bandwidth=network_bandwidth, draft_model=None if draft is None else _entry("models", draft),
+        draft_acceptance_rate=acceptance, cached_prefix_len=cached_prefix, draft_tokens=draft_tokens,
+        kv_precision=kv_precision, tp_size=tp, pp_size=pp, ep_size=ep,
+    )  # fmt: skip
+    _finish(answer, render.serving(answer), chosen, explain)
+
+
+@app.command("explain")
+def explain_command(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A model of the zoo.")],
+    hardware: Annotated[str, typer.Argument(help="A device of the zoo.")],
+    number: Annotated[str | None, typer.Argument(help="One number of the answer, such as itl or latency; all unless said.")] = None,
+    seq_len: Annotated[int, typer.Option("--seq-len", "-s", help="Tokens of each prompt.")] = 2048,
+    batch_size: Batch = 1,
+    precision: Precision = "fp16",
+    efficiency: Efficiency = 0.5,
+    tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks.")] = 1,
+    output: OutputOption = None,
+) -> None:
+    """Where each number of an answer comes from: equations, inputs, sources."""
+    from ..catalog.models import Transformer
+    from ..solvers.node import SingleNodeModel
+    from ..solvers.serving import ServingModel
+
+    chosen = _chosen(context, output)
+    network, device = _entry("models", model), _entry("hardware", hardware)
+    answer: Any
+    if isinstance(network, Transformer) and network.architecture == "transformer":
+        answer = ServingModel().solve(network, device, seq_len, batch_size, precision, efficiency, tp_size=tp)
+    else:
+        answer = SingleNodeModel().solve(network, device, batch_size, precision, efficiency)
+    told = answer.explain()
+    if number is not None:
+        from ..errors import UnknownEntryError, nearest
+
+        names = [line.name for line in told.lines]
+        if number not in names:
+            raise UnknownEntryError("number in this answer", number, nearest(number, names))
+        told.lines = [told[number]]
+    print(json.dumps(told.to_dict(), indent=2) if chosen is Output.json else told)
+
+
+@app.command()
+def zoo(
+    context: typer.Context,
+    category: Annotated[Zoo, typer.Argument(help="hardware, models, infra or systems.")] = Zoo.hardware,
+    name: Annotated[str | None, typer.Argument(help="One entry, with the source of every value.")] = None,
+    sort_by: Annotated[str | None, typer.Option(help="A field to sort by, such as memory_bandwidth.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only entries whose id, name or alias contains this.")] = None,
+    catalog: Catalog = None,
+    output: OutputOption = None,
+) -> None:
+    """What the catalog knows, and from where."""
+    from . import render
+
+    chosen = _chosen(context, output)
+    _extend(catalog)
+    if name is not None:
+        print(render.entry(_entry(category.value, name), chosen.value))
+        return
+    print(render.zoo(category.value, sort_by, search, chosen.value))
+
+
+@app.command()
+def schema(
+    kind: Annotated[SchemaOf, typer.Option("--type", "-t", help="What to describe.")] = SchemaOf.hardware,
+) -> None:
+    """JSON Schema of a catalog file or of a command's JSON answer."""
+    from ..catalog.schema import json_schema
+
+    print(json.dumps(json_schema(kind.value), indent=2))
+
+
+def _extend(catalog: list[Path] | None) -> None:
+    """Add the user's entries: a folder with hardware/, models/, infra/, systems/ inside, or of devices only; or a file."""
+    from ..catalog import add_entries
+
+    for path in catalog or []:
+        add_entries(path)
+
+
+def _entry(category: str, name: str) -> Any:
+    """An entry by name, or the one in a YAML file."""
+    from ..catalog import registry_of
+
+    registry = registry_of(category)
+    if name.endswith((".yaml", ".yml")) or "/" in name and Path(name).exists():
+        return registry.read(Path(name))
+    if category == "hardware" and name not in registry:
+        systems = registry_of("systems")
+        if name in systems:
+            return systems[name]
+    return registry[name]
+
+
+def _finish(answer: Any, shown: Any, output: Output, explain: bool) -> None:
+    told = answer.explain() if explain else None
+    if output is Output.json:
+        document = shown.document()
+        if told is not None:
+            document["explain"] = told.to_dict()
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        print({"text": shown.text, "markdown": shown.markdown, "csv": shown.csv}[output.value]())
+        if told is not None:
+            print(f"\n{told}")
+    if not answer.feasible:
+        raise typer.Exit(NOT_FITTING)
+
+
+def run() -> None:
+    """Run a command; a fault of the user is one line on stderr and exit code 1."""
+    command = typer.main.get_command(app)
+    wants_json = _asks_for_json(sys.argv[1:])
+    try:
+        code = command.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except MLSysimError as fault:
+        line = " ".join(str(fault).split())
+        if wants_json:
+            kind = type(fault).__name__
+            print(json.dumps({"status": "error", "error": kind, "message": line}))
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    joined = " ".join(arguments)
+    return any(form in joined for form in ("--output json", "--output=json", "-o json", "-ojson"))
+
+

@@ -1,0 +1,1 @@
+"""An operator on a device to time, traffic and energy."""

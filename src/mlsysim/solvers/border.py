@@ -1,0 +1,167 @@
+"""Check what a person hands to a solver, once, and turn it into SI numbers. All faults are told at the same time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..catalog import Formats, Hardware, Models, Systems
+from ..catalog.formats import NumberFormat
+from ..catalog.hardware import Device
+from ..catalog.models import Workload
+from ..catalog.systems import Fleet, Node
+from ..errors import InvalidInputError, MLSysimError, UnitError, UnsupportedWorkloadError, alternatives
+from ..units import si
+
+LARGEST = 1e12
+"""More sequences, tokens or chips than this are a slip of the pen."""
+
+
+class Border:
+    """Collects the faults of one call; :meth:`close` raises them together."""
+
+    __slots__ = ("_unit", "problems")
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._unit = False
+
+    def close(self) -> None:
+        """Raise every fault found."""
+        if self.problems:
+            raise (UnitError if self._unit and len(self.problems) == 1 else InvalidInputError)(self.problems)
+
+    # -- numbers -----------------------------------------------------------------------------------------------
+
+    def count(self, name: str, value: Any, least: float = 1.0, most: float = LARGEST) -> Any:
+        """A whole number, or an array of them, as float."""
+        return self._number(name, value, least, most, whole=True, wanted=f"a whole number of at least {least:g}")
+
+    def fraction(self, name: str, value: Any, *, above: float = 0.0, closed: bool = False) -> Any:
+        """A number in (above, 1], or in [above, 1] where ``closed``."""
+        wanted = f"a number in {'[' if closed else '('}{above:g}, 1]"
+        least = above if closed else math.nextafter(above, 1.0)
+        return self._number(name, value, least, 1.0, whole=False, wanted=wanted)
+
+    def number(self, name: str, value: Any, least: float = 0.0, most: float = math.inf) -> Any:
+        """A finite number of at least ``least``."""
+        return self._number(name, value, least, most, whole=False, wanted=f"a finite number of at least {least:g}")
+
+    def quantity(self, name: str, value: Any, unit: str, *, zero: bool = False) -> Any:
+        """A quantity with a unit, positive and finite, in SI."""
+        try:
+            number = si(value, unit, name)
+        except UnitError as error:
+            self._unit = True
+            self.problems.append(str(error))
+            return math.nan
+        least = 0.0 if zero else math.ulp(0.0)
+        return self._number(name, number, least, math.inf, whole=False, wanted="a positive, finite quantity")
+
+    def _number(self, name: str, value: Any, least: float, most: float, *, whole: bool, wanted: str) -> Any:
+        if type(value) is float or type(value) is int:  # the common case, without NumPy
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            if not (least <= number <= most and number < math.inf and (not whole or number == math.floor(number))):
+                self._refuse(name, value, most, wanted)
+            return number
+        magnitude = getattr(value, "magnitude", None)
+        if magnitude is not None:
+            if str(getattr(value, "units", "")) not in ("", "count", "token", "dimensionless"):
+                self._unit = True
+                self.problems.append(f"{name}: expected {wanted}, found {value}")
+                return math.nan
+            value = magnitude
+        if isinstance(value, (bool, str, bytes)) or value is None:
+            self.problems.append(f"{name}: expected {wanted}, found {value!r}")
+            return math.nan
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            self.problems.append(f"{name}: expected {wanted}, found {type(value).__name__}")
+            return math.nan
+        if array.size == 0:
+            self.problems.append(f"{name}: expected {wanted}, found an empty array")
+            return math.nan
+        good = (array >= least) & (array <= most) & np.isfinite(array)
+        if whole:
+            good &= array == np.floor(array)
+        if not good.all():
+            self._refuse(name, array[~good].flat[0], most, wanted)
+        return float(array) if array.ndim == 0 else array
+
+    def _refuse(self, name: str, value: Any, most: float, wanted: str) -> None:
+        shown = str(value) if len(str(value)) <= 24 else f"a number of {len(str(value))} digits"
+        limit = f" and at most {most:g}" if 1.0 < most < math.inf else ""
+        self.problems.append(f"{name}: expected {wanted}{limit}, found {shown}")
+
+    # -- entries -----------------------------------------------------------------------------------------------
+
+    def entry(self, name: str, value: Any, cls: Any, registry: Any) -> Any:
+        """A catalog entry, or the name of one."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            try:
+                return registry[value]
+            except MLSysimError as error:
+                self.problems.append(str(error))
+                return None
+        self.problems.append(f"{name}: expected an entry of the catalog or its name, found {type(value).__name__}")
+        return None
+
+    def model(self, value: Any, name: str = "model") -> Any:
+        """A model, or its name."""
+        return self.entry(name, value, Workload, Models)
+
+    def device(self, value: Any, name: str = "hardware") -> Any:
+        """A device, or its name."""
+        if isinstance(value, (Node, Fleet)):
+            self.problems.append(f"{name}: expected one device, found the {type(value).__name__.lower()} {value.id}")
+            return None
+        return self.entry(name, value, Device, Hardware)
+
+    def machine(self, value: Any, name: str = "hardware") -> Any:
+        """A device, a node or a fleet, or its name."""
+        if isinstance(value, (Device, Node, Fleet)):
+            return value
+        if isinstance(value, str) and value not in Hardware and value in Systems:
+            return self.entry(name, value, (Node, Fleet), Systems)
+        return self.entry(name, value, Device, Hardware)
+
+    def format(self, value: Any, name: str = "precision") -> Any:
+        """A number format, or its name."""
+        found = self.entry(name, value, NumberFormat, Formats)
+        return found
+
+    def choice(self, name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+        """One of a few words."""
+        if value not in allowed:
+            self.problems.append(f"{name}: expected {alternatives(allowed)}, found {value!r}")
+        return value
+
+
+def unsupported(solver: str, model: Workload, wanted: str) -> UnsupportedWorkloadError:
+    """The error for a kind of model that a solver does not cover."""
+    return UnsupportedWorkloadError(f"{solver} answers for {wanted}; {model.id} is a {model.architecture} model")
+
+
+def is_array(*values: Any) -> bool:
+    """Whether any of the values is an array."""
+    return any(isinstance(value, np.ndarray) and value.ndim for value in values)
+
+
+def shape_of(*values: Any) -> tuple[int, ...]:
+    """The broadcast shape of the values; () where all are scalars."""
+    shapes = [value.shape for value in values if isinstance(value, np.ndarray)]
+    try:
+        return np.broadcast_shapes(*shapes) if shapes else ()
+    except ValueError:
+        told = alternatives([str(shape) for shape in shapes])
+        raise InvalidInputError(f"arrays of shapes {told} do not broadcast together") from None
+
+

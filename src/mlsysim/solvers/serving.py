@@ -1,0 +1,409 @@
+"""A generative model behind an endpoint: time to first token, time between tokens, memory (wall 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..catalog import Defaults
+from ..catalog.models import Transformer
+from ..errors import InvalidInputError
+from ..machine.textbook import Wiring, peak_in, power_terms, wiring
+from ..physics import energy, memory, roofline
+from ..physics import transformer as eq
+from ..record import total
+from ..units import Bytes, Count, Fraction, JoulesPerToken, PerSecond, Seconds, TokensPerSecond
+from ..workloads.passes import cache_size, decode_attention, prefill_attention, read_weights, weight_bytes
+from ..workloads.transformer import Shape, shape
+from . import plan as plans
+from .base import ForwardModel
+from .border import Border, shape_of, unsupported
+from .limits import Limit, binding
+from .result import Question, Result
+
+PARTS = ("Compute", "Memory", "Network", "Overhead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ServingResult(Result):
+    """Both phases of a request, and the memory of the group that serves it."""
+
+    batch: Count
+    devices: Count
+    prefill_compute: Seconds
+    prefill_memory: Seconds
+    prefill_communication: Seconds
+    prefill_overhead: Seconds
+    kv_transfer: Seconds
+    decode_compute: Seconds
+    decode_memory: Seconds
+    decode_communication: Seconds
+    decode_overhead: Seconds
+    draft_time: Seconds
+    tokens_per_step: Count
+    model_weights_size: Bytes
+    draft_weights_size: Bytes
+    kv_cache_size: Bytes
+    activation_size: Bytes
+    memory_per_device: Bytes
+    memory_capacity: Bytes
+    prefill_memory_per_device: Bytes
+    prefill_memory_capacity: Bytes
+    max_batch_size: Count
+    prompt_cache_hit_ratio: Fraction
+    energy_per_token: JoulesPerToken
+    feasible: bool
+
+    @total
+    def ttft(self) -> Seconds:
+        """Time to first token: the prompt's roofline, launches, collectives, and moving the cache to the decoder."""
+        exposed = memory.sum_of_times(self.prefill_overhead, self.prefill_communication, self.kv_transfer)
+        return roofline.roofline_time(self.prefill_compute, self.prefill_memory, exposed)
+
+    @total
+    def step_latency(self) -> Seconds:
+        """One decode step of the served model (it verifies the draft's tokens where there is one)."""
+        exposed = memory.sum_of_times(self.decode_overhead, self.decode_communication, 0.0)
+        return roofline.roofline_time(self.decode_compute, self.decode_memory, exposed)
+
+    @total
+    def itl(self) -> Seconds:
+        """Inter-token latency: a step and its drafting over the tokens it yields."""
+        return memory.shared_time(self.step_latency, self.draft_time, self.tokens_per_step)
+
+    @total
+    def throughput(self) -> TokensPerSecond:
+        """Generated tokens a second of the whole group."""
+        return self.batch / self.itl
+
+    @total
+    def tokens_per_sec(self) -> PerSecond:
+        """Generated tokens a second, as a plain rate."""
+        return self.batch / self.itl
+
+    @total
+    def total_memory_required(self) -> Bytes:
+        """Weights, caches and working memory of the whole decoding group."""
+        return self.memory_per_device * self.devices
+
+    @total
+    def memory_utilization(self) -> Fraction:
+        """Memory needed on one device over memory there is."""
+        return self.memory_per_device / self.memory_capacity
+
+    @property
+    def prefill_bottleneck(self) -> Any:
+        """What prefill waits for most."""
+        return self._parts("prefill")[0]
+
+    @property
+    def decode_bottleneck(self) -> Any:
+        """What decoding waits for most."""
+        return self._parts("decode")[0]
+
+    @property
+    def bottleneck(self) -> Any:
+        """What decoding waits for most; prefill has its own."""
+        return self._parts("decode")[0]
+
+    @property
+    def margin(self) -> Any:
+        """How many times longer the bottleneck of decoding takes than the next part."""
+        return self._parts("decode")[1]
+
+    def _parts(self, phase: str) -> tuple[Any, Any]:
+        inside = self.si
+        names = ("compute", "memory", "communication", "overhead")
+        parts = [np.broadcast_to(getattr(inside, f"{phase}_{name}"), self.shape) for name in names]
+        return binding(PARTS, tuple(parts))
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What has to fit, for one device of the group."""
+        inside = self.si
+        found = [Limit("memory per device", inside.memory_per_device, inside.memory_capacity, "byte")]
+        if inside.prefill_memory_per_device is not inside.memory_per_device:
+            needed, there = inside.prefill_memory_per_device, inside.prefill_memory_capacity
+            found.append(Limit("memory per prefill device", needed, there, "byte"))
+        return tuple(found)
+
+
+class ServingModel(ForwardModel):
+    """Wall 4: prefill is bound by arithmetic, decoding by memory bandwidth; both must fit in memory."""
+
+    walls = ((4, "Serving", "node"),)
+    requires = ("workload", "hardware")
+    produces = ServingResult
+    misbeliefs = {
+        "tokens per second describe a service": "users feel TTFT and ITL; the same throughput hides very different ones",
+        "quantisation speeds decoding only": "8-bit arithmetic speeds prefill too; weight-only 4-bit does not",
+        "more FLOP/s make chat faster": "decoding at small batch reads every weight for each token; bandwidth decides",
+    }
+
+    def solve(
+        self,
+        model: Any,
+        hardware: Any,
+        seq_len: Any,
+        batch_size: Any = 1,
+        precision: Any = "fp16",
+        efficiency: Any = 0.5,
+        decode_hardware: Any = None,
+        network_bandwidth: Any = "100 GB/s",
+        draft_model: Any = None,
+        draft_acceptance_rate: Any = 0.7,
+        cached_prefix_len: Any = 0,
+        *,
+        draft_tokens: Any = None,
+        kv_precision: Any = None,
+        tp_size: Any = 1,
+        pp_size: Any = 1,
+        ep_size: Any = 1,
+    ) -> ServingResult:
+        """Prefill and decode of a batch of requests on one group of devices, by the roofline.
+
+        Args:
+            model: a decoder of ``Models`` or its name
+            hardware: a device (or a stack of them), a node, a fleet, or a name; it prefills, and decodes too unless
+                ``decode_hardware`` is given
+            seq_len: tokens of each prompt, which is also the context of the decode step; may be an array
+            batch_size: requests served together by the group; may be an array
+            precision: number format of the weights; arithmetic follows where the chip has it
+            efficiency: share of the arithmetic peak that is reached, in (0, 1]
+            decode_hardware: what decodes, when prefill and decode are disaggregated
+            network_bandwidth: link that carries the cache from prefill to decode, one direction
+            draft_model: a small model that drafts tokens, for speculative decoding
+            draft_acceptance_rate: probability that a drafted token is accepted, in [0, 1]
+            cached_prefix_len: tokens of the prompt whose cache is already there
+            draft_tokens: tokens drafted for each verification
+            kv_precision: number format of the cache; 16 bits unless said (32 for fp32 weights)
+            tp_size: tensor-parallel ranks
+            pp_size: pipeline stages
+            ep_size: expert-parallel ranks; attention is data-parallel over them
+
+        Returns:
+            TTFT, ITL, throughput, memory, energy, with ``feasible``, ``limits``, ``bottleneck`` and ``margin``.
+
+        Raises:
+            InvalidInputError: arguments that make no sense, all of them at once
+            InvalidPlanError: a split that the model or the machine cannot have
+            UnsupportedWorkloadError: the model does not generate tokens
+            MissingFactError: the catalog lacks a peak or a link that the answer needs
+
+        Examples:
+            >>> answer = ServingModel().solve("Llama3_8B", "H100", seq_len=2048)
+            >>> answer.feasible, answer.decode_bottleneck, answer.prefill_bottleneck
+            (True, 'Memory', 'Compute')
+        """
+        arguments = dict(model=model, hardware=hardware, seq_len=seq_len, batch_size=batch_size, precision=precision,
+                         efficiency=efficiency, decode_hardware=decode_hardware, network_bandwidth=network_bandwidth,
+                         draft_model=draft_model, draft_acceptance_rate=draft_acceptance_rate,
+                         cached_prefix_len=cached_prefix_len, draft_tokens=draft_tokens, kv_precision=kv_precision,
+                         tp_size=tp_size, pp_size=pp_size, ep_size=ep_size)  # fmt: skip
+        border = Border()
+        network, machine = border.model(model), border.machine(hardware)
+        decoder = machine if decode_hardware is None else border.machine(decode_hardware, "decode_hardware")
+        draft = None if draft_model is None else border.model(draft_model, "draft_model")
+        asked = _Asked(
+            number=border.format(precision),
+            tokens=border.count("seq_len", seq_len),
+            batch=border.count("batch_size", batch_size),
+            eta=border.fraction("efficiency", efficiency),
+            network=np.inf if decode_hardware is None else border.quantity("network_bandwidth", network_bandwidth, "byte/second"),
+            acceptance=border.fraction("draft_acceptance_rate", draft_acceptance_rate, closed=True),
+            cached=border.count("cached_prefix_len", cached_prefix_len, least=0),
+            drafted=None if draft_tokens is None else border.count("draft_tokens", draft_tokens),
+            stored=None if kv_precision is None else border.format(kv_precision, "kv_precision"),
+            plan=plans.Plan(border.count("tp_size", tp_size), border.count("pp_size", pp_size), border.count("ep_size", ep_size)),
+        )
+        border.close()
+        if np.any(asked.cached > asked.tokens):
+            raise InvalidInputError("cached_prefix_len: expected at most seq_len")
+        for which in (network, draft):
+            if which is not None and (not isinstance(which, Transformer) or which.architecture != "transformer"):
+                raise unsupported("ServingModel", which, "models that generate tokens one by one (try Engine.solve)")
+        arguments.update(model=network, hardware=machine, decode_hardware=None if decoder is machine else decoder, draft_model=draft)
+        return _solve(Question(type(self), arguments), network, machine, decoder, draft, asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The numbers of the question, in SI."""
+
+    number: Any
+    tokens: Count
+    batch: Count
+    eta: Fraction
+    network: Any
+    acceptance: Fraction
+    cached: Count
+    drafted: Any
+    stored: Any
+    plan: plans.Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Parts of the time of one decode step."""
+
+    compute: Seconds
+    memory: Seconds
+    communication: Seconds
+    overhead: Seconds
+
+
+def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: Any, q: _Asked) -> ServingResult:
+    textbook = Defaults["Textbook"].si
+    weight = q.number.bytes_per_value()
+    value = (q.number.si.activation_bits / 8) if q.stored is None else q.stored.bytes_per_value()
+    activation = q.number.si.activation_bits / 8
+    here, there = wiring(machine, textbook.link_latency), None
+    there = here if decoder is machine else wiring(decoder, textbook.link_latency)
+    valid = plans.check(q.plan, model, here)
+    if there is not here:
+        valid = np.logical_and(valid, plans.check(q.plan, model, there))
+    m, new = shape(model), memory.uncached_tokens(q.tokens, q.cached)
+    single = plans.alone(q.plan)
+    peak, notes = peak_in(here.chip, q.number)
+    decode_peak, more = (peak, ()) if there is here else peak_in(there.chip, q.number)
+    notes += more
+    kept, read = cache_size(m, q.tokens, q.batch, value)
+
+    # Prefill: micro-batches fill the pipeline, so its stages overlap except while it fills and drains.
+    chips = q.plan.chips
+    micro = np.minimum(q.plan.pp, q.batch)
+    passes = micro + q.plan.pp - 1
+    flops = memory.sum_of_flops(
+        eq.linear_flops(m.active, new * q.batch), prefill_attention(m, new, q.cached, q.batch)
+    )
+    moved = memory.sum_of_bytes(
+        _weights_read(m, q.plan, weight, new * q.batch / micro), kept if single else kept * plans.kv_share(q.plan, m), 0.0
+    )
+    prefill = _Step(
+        compute=roofline.compute_time(flops, peak if single else peak * chips * micro / passes, q.eta),
+        memory=roofline.memory_time(moved if single else moved * passes / (q.plan.pp * micro), here.chip.si.memory_bandwidth),
+        communication=0.0 if single else plans.communication(q.plan, m, here, new * q.batch, activation),
+        overhead=here.chip.si.dispatch_latency,
+    )
+    transfer = 0.0 if there is here else roofline.memory_time(kept, q.network)
+
+    # Decode: with a draft, one pass of the served model verifies all drafted tokens and adds one.
+    drafted = 0.0 if draft is None else (textbook.drafted_tokens if q.drafted is None else q.drafted)
+    step = _decode(m, there, decode_peak, q, weight, value, activation, drafted + 1.0, single, textbook)
+    per_step, draft_time, draft_weights, draft_cache = 1.0, 0.0, 0.0, 0.0
+    if draft is not None:
+        small = shape(draft)
+        one = _decode(small, there, decode_peak, q, weight, value, activation, 1.0, single, textbook)
+        exposed = memory.sum_of_times(one.overhead, one.communication, 0.0)
+        draft_time = drafted * roofline.roofline_time(one.compute, one.memory, exposed)
+        per_step = eq.speculative_tokens(q.acceptance, drafted)
+        draft_weights = weight_bytes(draft, weight)
+        draft_cache = cache_size(small, q.tokens, q.batch, value)[0] * plans.kv_share(q.plan, small)
+        draft_cache = draft_cache + plans.weight_share(q.plan, small, draft_weights)
+
+    # Memory of one device. Working memory is that of one prefill pass, which the server bounds.
+    weights = eq.weight_size(m.parameters, weight)
+    held = weights if single else plans.weight_share(q.plan, m, weights)
+    working = eq.prefill_activation_size(
+        np.minimum(np.maximum(new * q.batch, q.batch), np.maximum(textbook.prefill_chunk, q.batch)), m.hidden, m.widest / q.plan.tp, activation
+    )
+    caches = kept if single else kept * plans.kv_share(q.plan, m)
+    used = memory.sum_of_bytes(held, caches, working)
+    if draft is not None:
+        used = memory.sum_of_bytes(used, draft_cache, 0.0)
+    capacity = there.chip.si.memory_capacity
+    fits = used <= capacity
+    prefill_used, prefill_capacity = used, capacity
+    if there is not here:
+        prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), here.chip.si.memory_capacity
+        fits = fits & (prefill_used <= prefill_capacity)
+    answer_shape = shape_of(q.tokens, q.batch, q.eta, q.cached, q.acceptance, chips, q.network, peak, decode_peak, capacity, prefill_capacity)
+    most = np.floor(np.maximum(capacity - held - working - draft_cache, 0.0) * q.batch / np.maximum(caches, 1e-300))
+    return ServingResult(
+        question=question,
+        shape=answer_shape,
+        notes=_notes(notes, here, there, model, q),
+        batch=q.batch,
+        devices=chips,
+        prefill_compute=prefill.compute,
+        prefill_memory=prefill.memory,
+        prefill_communication=prefill.communication,
+        prefill_overhead=prefill.overhead,
+        kv_transfer=transfer,
+        decode_compute=step.compute,
+        decode_memory=step.memory,
+        decode_communication=step.communication,
+        decode_overhead=step.overhead,
+        draft_time=draft_time,
+        tokens_per_step=per_step,
+        model_weights_size=weights,
+        draft_weights_size=draft_weights,
+        kv_cache_size=kept,
+        activation_size=working,
+        memory_per_device=used,
+        memory_capacity=capacity,
+        prefill_memory_per_device=prefill_used,
+        prefill_memory_capacity=prefill_capacity,
+        max_batch_size=np.where(valid, most, 0.0) if np.ndim(valid) else most,
+        prompt_cache_hit_ratio=q.cached / q.tokens,
+        energy_per_token=_energy(there, decode_peak, step, m, q, weight, read, drafted, draft_time, per_step, textbook),
+        feasible=np.logical_and(fits, valid) if np.ndim(valid) else fits,
+    )
+
+
+def _weights_read(m: Shape, plan: plans.Plan, weight: Bytes, tokens: Count) -> Bytes:
+    """Bytes of weights that one chip reads in a pass over all stages."""
+    read = read_weights(m, weight, tokens)
+    if not m.routed:
+        return read / plan.tp if np.ndim(plan.tp) or plan.tp != 1 else read
+    always = eq.weight_size(m.parameters - m.routed, weight)
+    return always / plan.tp + (read - always) / (plan.tp * plan.ep) if np.ndim(plan.chips) or plan.chips != 1 else read
+
+
+def _decode(
+    m: Shape, group: Wiring, peak: Any, q: _Asked, weight: Bytes, value: Bytes, activation: Bytes, tokens: Count,
+    single: bool, textbook: Any,
+) -> _Step:  # fmt: skip
+    """One decode pass in which every sequence adds ``tokens``; pipeline stages work on different sequences."""
+    batch = q.batch if single else q.batch / np.minimum(q.plan.pp, q.batch)
+    ranks = q.plan.tp * q.plan.ep
+    linear = eq.linear_flops(m.active, batch * tokens)
+    flops = memory.sum_of_flops(linear, decode_attention(m, q.tokens, batch, tokens))
+    cache = cache_size(m, q.tokens, batch, value)[1]
+    if not single:
+        cache = cache * plans.kv_share(q.plan, m) * q.plan.pp
+    moved = memory.sum_of_bytes(_weights_read(m, q.plan, weight, batch * tokens), cache, 0.0)
+    return _Step(
+        compute=roofline.compute_time(flops, peak if single else peak * ranks, q.eta),
+        memory=roofline.memory_time(moved, group.chip.si.memory_bandwidth),
+        communication=0.0 if single else plans.communication(q.plan, m, group, batch * tokens, activation),
+        overhead=memory.launch_time(m.layers, textbook.layer_overhead),
+    )
+
+
+def _energy(
+    group: Wiring, peak: Any, step: _Step, m: Shape, q: _Asked, weight: Bytes, read: Bytes, drafted: Count,
+    draft_time: Seconds, per_step: Count, textbook: Any,
+) -> Any:  # fmt: skip
+    """Energy of all chips of the group for one generated token; drafting is charged at idle power and its share of time."""
+    idle, per_flop, tdp = power_terms(group.chip, peak, group.chip.si.memory_bandwidth, textbook)
+    exposed = memory.sum_of_times(step.overhead, step.communication, draft_time)
+    time = roofline.roofline_time(step.compute, step.memory, exposed)
+    flops = eq.linear_flops(m.active, q.batch * (drafted + 1.0)) / q.plan.chips
+    moved = memory.sum_of_bytes(_weights_read(m, q.plan, weight, q.batch) / q.plan.pp, read * plans.kv_share(q.plan, m), 0.0)
+    joules = energy.chip_energy(time, idle, flops, per_flop, moved, textbook.memory_energy, tdp)
+    return joules * q.plan.chips / (q.batch * per_step)
+
+
+def _notes(notes: tuple[str, ...], here: Wiring, there: Wiring, model: Transformer, q: _Asked) -> tuple[str, ...]:
+    found = list(notes)
+    if not plans.alone(q.plan):
+        found += [note for group in ((here,) if there is here else (here, there)) for note in group.notes]
+    longest, limit = np.max(q.tokens), model.si.max_context or model.si.positions
+    if limit is not None and longest > limit:
+        found.append(f"{longest:g} tokens exceed the {limit:g} that {model.id} was made for")
+    if model.note:
+        found.append(f"{model.id}: {model.note}")
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,1 @@
+"""A model spec to the work of a phase."""
