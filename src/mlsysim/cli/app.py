@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from .. import __version__
@@ -258,18 +257,9 @@ def _finish(answer: Any, shown: Any, output: Output, explain: bool) -> None:
 
 def run() -> None:
     """Run a command; a fault of the user is one line on stderr and exit code 1."""
-    command = typer.main.get_command(app)
     wants_json = _asks_for_json(sys.argv[1:])
     try:
-        code = command.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as fault:
-        fault.show()
-        sys.exit(fault.exit_code)
-    except click.Abort:
-        sys.exit(130)
+        app()
     except MLSysimError as fault:
         line = " ".join(str(fault).split())
         if wants_json:

@@ -68,7 +68,7 @@ def evaluation(answer: Any) -> Shown:
         ("MFU", f"{inside.mfu:.1%}", f"efficiency {asked['efficiency']:g} of the {shown(inside.peak, 'flop/second')} peak"),
         ("energy", shown(_known(inside.energy_per_inference), "joule"), f"an inference, at {shown(_known(inside.power), 'watt')}"),
     ]  # fmt: skip
-    if bound is not None:
+    if bound is not None and answer.feasible:
         floor = bound.si
         light = max(float(floor.latency_compute), float(floor.latency_memory))
         rows.append(("light", shown(light, "second"), "bound at the full peak, without launches"))
@@ -101,9 +101,13 @@ def evaluation(answer: Any) -> Shown:
     }
     title = f"{model.name} on {device.name}, {precision}, batch {asked['batch_size']}"
     verdict = [_fit(answer)]
-    share = "" if inside.overhead_share < 0.5 else f"; {inside.overhead_share:.0%} of the time is launches"
-    state = f"{answer.bottleneck}-bound, {answer.margin:.1f}x over {'compute' if answer.bottleneck == 'Memory' else 'memory'}"
-    verdict.append(state + share)
+    if answer.feasible:
+        other = "compute" if answer.bottleneck == "Memory" else "memory"
+        share = "" if inside.overhead_share < 0.5 else f"; {inside.overhead_share:.0%} of the time is launches"
+        verdict.append(f"{answer.bottleneck}-bound ({answer.margin:.1f}x over {other}): {_headline(answer)}{share}")
+    else:
+        verdict.append(f"as it is, with the rest streamed from host memory: {_headline(answer)}"
+                       if device.si.host_bandwidth is not None else f"with enough memory it would take: {_headline(answer)}")  # fmt: skip
     return Shown(title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()})
 
 
@@ -158,6 +162,10 @@ def serving(answer: Any) -> Shown:
         f"prefill is {answer.prefill_bottleneck}-bound, decoding {answer.decode_bottleneck}-bound ({answer.margin:.1f}x over the next)",
     ]
     return Shown(title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()})
+
+
+def _headline(answer: Any) -> str:
+    return f"{answer.latency.to('ms').magnitude:,.2f} ms, {answer.throughput.magnitude:.0f} inferences/s"
 
 
 def _parts(inside: Any, phase: str) -> str:

@@ -36,8 +36,8 @@ def shown(value: Any, unit: str | None) -> str:
     Examples:
         >>> shown(3.35e12, "byte/second")
         '3.35 TB/s'
-        >>> shown(0.0052, "second")
-        '5.2 ms'
+        >>> shown(0.0052, "second"), shown(0.00054, "second")
+        ('5.2 ms', '0.54 ms')
     """
     if isinstance(value, np.ndarray) and value.ndim:
         known = value[np.isfinite(value)] if value.dtype.kind == "f" else value
@@ -48,7 +48,7 @@ def shown(value: Any, unit: str | None) -> str:
         return "unknown" if value is None else str(value)
     number = float(value)
     for name, factor in SHOWN.get(unit or "1", []):
-        if abs(number) >= factor:
+        if abs(number) >= factor * (0.1 if name == "ms" else 1.0):
             return f"{_digits(number / factor)} {name}"
     if unit in (None, "1"):
         return _digits(number)
