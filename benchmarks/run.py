@@ -16,7 +16,14 @@ import numpy as np
 def cpu_of(code: str, repeat: int = 7) -> float:
     """Least CPU seconds of a fresh interpreter that runs the code."""
     wrapped = f"import time; t = time.process_time()\n{code}\nprint(time.process_time() - t)"
-    return min(float(subprocess.run([sys.executable, "-c", wrapped], capture_output=True, text=True, check=True).stdout.split()[-1]) for _ in range(repeat))
+    return min(
+        float(
+            subprocess.run([sys.executable, "-c", wrapped], capture_output=True, text=True, check=True).stdout.split()[
+                -1
+            ]
+        )
+        for _ in range(repeat)
+    )
 
 
 def best(function, number: int, repeat: int = 5) -> float:
@@ -52,7 +59,9 @@ def main() -> None:
 
     model, chip, solver = Models.Llama3_8B, Hardware.H100, ServingModel()
     rows.append(("Engine.solve at the border [us]", best(lambda: Engine.solve(model, chip), 500) * 1e6, "<=", 100))
-    rows.append(("ServingModel.solve at the border [us]", best(lambda: solver.solve(model, chip, 2048), 500) * 1e6, "<=", 100))
+    rows.append(
+        ("ServingModel.solve at the border [us]", best(lambda: solver.solve(model, chip, 2048), 500) * 1e6, "<=", 100)
+    )
 
     batch = np.arange(1.0, 1001.0)[:, None]
     tokens = np.linspace(128, 32768, 1000).round()[None, :]

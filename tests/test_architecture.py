@@ -8,7 +8,21 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "mlsysim"
-ORDER = ["errors", "units", "record", "physics", "catalog", "workloads", "machine", "solvers", "search", "validation", "report", "cli", "web"]
+ORDER = [
+    "errors",
+    "units",
+    "record",
+    "physics",
+    "catalog",
+    "workloads",
+    "machine",
+    "solvers",
+    "search",
+    "validation",
+    "report",
+    "cli",
+    "web",
+]
 LEVEL = {name: level for level, name in enumerate(ORDER)} | {"fmt": 10, "show": 10, "__init__": 99, "__main__": 99}
 SAME = {"errors", "units"}
 

@@ -23,17 +23,25 @@ _HOMES = {
     "catalog.models": "ConvNet Diffusion Recommender StateSpace Transformer Workload",
     "catalog.systems": "DeploymentTier Fleet NetworkFabric Node",
     "catalog.infra": "Datacenter GridProfile RackProfile",
-    "solvers.base": "BaseResolver ForwardModel",
-    "solvers.node": "Engine PerformanceProfile SingleNodeModel",
-    "solvers.serving": "ServingModel ServingResult",
-    "solvers.training": "TrainingStep TrainingStepResult",
+    "solvers": "AgentLoopModel BatchingOptimizer CheckpointModel CompressionModel ContinuousBatchingModel DataModel "
+    "DistributedModel EconomicsModel EfficiencyModel Engine FineTuningModel GoodputModel InferenceScalingModel KVCacheModel "
+    "MoERoutingModel NetworkRooflineModel OrchestrationModel ParallelismOptimizer PlacementOptimizer ReliabilityModel "
+    "ResponsibleEngineeringModel RetrievalModel ScalingModel SensitivitySolver ServingCapacityModel ServingModel "
+    "SingleNodeModel SpeculativeDecodingModel SustainabilityModel SynthesisSolver TailLatencyModel TopologyModel "
+    "TrainingMemoryModel TrainingStep TransformationModel WeightStreamingModel",
+    "solvers.base": "BaseOptimizer BaseResolver BaseSolver ForwardModel",
+    "solvers.node": "PerformanceProfile",
+    "solvers.serving": "ServingResult",
     "solvers.result": "Result ask_again",
     "units": "with_units",
     "errors": "CatalogError InfeasibleError InvalidInputError InvalidPlanError MLSysimError MissingExtraError "
     "MissingFactError UnitError UnknownEntryError UnsupportedWorkloadError",
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names.split()}
-_MODULES = {"catalog", "errors", "fmt", "physics", "show", "solvers", "units", "workloads"}
+_MODULES = {
+    **{name: name for name in ("catalog", "errors", "fmt", "physics", "show", "solvers", "units", "workloads")},
+    "walls": "catalog.walls",
+}
 _SPECIAL = {"ureg", "Tiers"}
 
 __all__ = sorted([*_WHERE, *_MODULES, *_SPECIAL])
@@ -67,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
     elif name in _MODULES:
-        value = import_module(f".{name}", __name__)
+        value = import_module(f".{_MODULES[name]}", __name__)
     elif name == "ureg":
         value = import_module(".units", __name__).registry()
     elif name == "Tiers":

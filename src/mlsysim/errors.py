@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -42,7 +43,8 @@ class UnknownEntryError(MLSysimError, KeyError, AttributeError):
     """No entry of that name; carries the nearest names."""
 
     def __init__(self, kind: str, name: object, near: Sequence[str] = ()) -> None:
-        self.kind, self.name, self.near = kind, name, tuple(near)
+        self.kind, self.near = kind, tuple(near)
+        self.name: str | None = str(name)
         hint = f"; did you mean {alternatives(near)}?" if near else ""
         super().__init__(f"no {kind} named {name!r}{hint}")
 
@@ -85,6 +87,7 @@ def nearest(name: object, names: Iterable[str], most: int = 3) -> list[str]:
     return (found + sorted(inside, key=len))[:most]
 
 
+@functools.lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
     """A name as lookups compare it: lower case, letters and digits only.
 

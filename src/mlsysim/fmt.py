@@ -60,7 +60,9 @@ def fmt(value: Any, unit: str | None = None, precision: int = 1, commas: bool = 
     bare = float(getattr(value, "magnitude", value))
     text = f"{bare:{',' if commas else ''}.{precision}f}"
     if bare != 0 and not allow_zero and float(text.replace(",", "")) == 0:
-        raise InvalidInputError(f"{bare:g} rounds to zero with {precision} decimals; give a higher precision or another unit")
+        raise InvalidInputError(
+            f"{bare:g} rounds to zero with {precision} decimals; give a higher precision or another unit"
+        )
     return text
 
 

@@ -6,12 +6,11 @@ carry a unit is read from their aliases, so it is said once.
 
 from __future__ import annotations
 
-import functools
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .units import quantity, unit_of, units_of
+from .units import memoised, quantity, unit_of, units_of
 
 
 class SI:
@@ -54,7 +53,7 @@ class Record:
 
     def __getattribute__(self, name: str) -> Any:
         value = object.__getattribute__(self, name)
-        if name[0] == "_" or value is None:
+        if name == "si" or value is None or name[0] == "_":
             return value
         text = field_units(type(self)).get(name)
         return value if text is None or text == "1" else outside(value, text)
@@ -67,7 +66,7 @@ def outside(value: Any, text: str) -> Any:
     return quantity(value, text)
 
 
-@functools.cache
+@memoised
 def field_units(owner: type) -> dict[str, str]:
     """Units of all fields and totals of a record class."""
     found = dict(units_of(owner))

@@ -40,7 +40,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], alignments: Seq
     widths = [max(len(line[i]) for line in [list(headers), *texts]) for i in range(len(headers))]
     sides = alignments or ["<", *[">"] * (len(headers) - 1)]
     for index, line in enumerate([list(headers), *texts]):
-        print("  ".join(f"{text:{side}{width}}" for text, side, width in zip(line, sides, widths, strict=True)).rstrip())
+        print(
+            "  ".join(f"{text:{side}{width}}" for text, side, width in zip(line, sides, widths, strict=True)).rstrip()
+        )
         if index == 0:
             print("─" * (sum(widths) + 2 * (len(widths) - 1)))
 

@@ -14,12 +14,14 @@ import types
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UnitError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     # A field of an answer is a Quantity outside and a float or array inside: no static type says both.
@@ -28,6 +30,7 @@ else:
     Number = float | NDArray[np.float64]
 
 Count = Annotated[Number, "1"]
+Plain = Annotated[Number, "1"]  # a number whose field name says its unit, as capex_usd
 Fraction = Annotated[Number, "1"]
 Seconds = Annotated[Number, "second"]
 PerSecond = Annotated[Number, "1/second"]
@@ -175,7 +178,12 @@ def unit_of(annotation: Any) -> str | None:
     return None
 
 
-@functools.cache
+def memoised(function: _F) -> _F:
+    """A function of hashable arguments that computes each answer once (``functools.cache`` with its types kept)."""
+    return cast(_F, functools.cache(function))
+
+
+@memoised
 def units_of(thing: Any) -> dict[str, str]:
     """Units of a function's arguments (and ``return``) or of a class's fields, read from their aliases.
 

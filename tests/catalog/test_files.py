@@ -104,12 +104,30 @@ def test_a_fault_is_told_in_one_line_with_path_and_key(tmp_path, old, new, said)
     assert "\n" not in str(error.value)
 
 
-LAUGHS = "a: &a [x, x]\n" + "\n".join(f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]" for i in range(20))
+LAUGHS = "a: &a [x, x]\n" + "\n".join(
+    f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]" for i in range(20)
+)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "   \n", "- a\n- list\n", "just text", "a: [1, 2", "a: b: c", "\x00\x01\x02", b"\xff\xfe\x00binary\x80", "[" * 5000, "{a: " * 3000, LAUGHS, "? [x]\n: y", "a: 2026-99-99", "%YAML 9\n---\n", "!!python/object/apply:os.system ['id']"],
+    [
+        "",
+        "   \n",
+        "- a\n- list\n",
+        "just text",
+        "a: [1, 2",
+        "a: b: c",
+        "\x00\x01\x02",
+        b"\xff\xfe\x00binary\x80",
+        "[" * 5000,
+        "{a: " * 3000,
+        LAUGHS,
+        "? [x]\n: y",
+        "a: 2026-99-99",
+        "%YAML 9\n---\n",
+        "!!python/object/apply:os.system ['id']",
+    ],
     ids=range(15),
 )
 def test_hostile_files_get_one_clear_line(tmp_path, text):

@@ -41,15 +41,12 @@ def test_specified_models_are_there(family, names):
 def test_flat_names_and_systems_are_there():
     for name in FLAT.split():
         assert getattr(Hardware, name)
-    for name in "Quebec Norway US_Avg Poland".split():
+    for name in ["Quebec", "Norway", "US_Avg", "Poland"]:
         assert getattr(Infra.Grids, name) is getattr(Infra, name)
-    for path in "Racks.Traditional Racks.AI_Standard".split():
+    for path in ["Racks.Traditional", "Racks.AI_Standard"]:
         family, name = path.split(".")
         assert getattr(getattr(Infra, family), name)
-    for path in (
-        "Tiers.Cloud Tiers.Edge Tiers.Mobile Tiers.Tiny Nodes.DGX_H100 Nodes.DGX_A100 Nodes.DGX_B200 Fabrics.Ethernet_10G Fabrics.Ethernet_100G "
-        "Fabrics.InfiniBand_HDR Fabrics.InfiniBand_NDR Clusters.Research_256 Clusters.Production_2K Clusters.Frontier_8K Clusters.Mega_100K"
-    ).split():
+    for path in ["Tiers.Cloud", "Tiers.Edge", "Tiers.Mobile", "Tiers.Tiny", "Nodes.DGX_H100", "Nodes.DGX_A100", "Nodes.DGX_B200", "Fabrics.Ethernet_10G", "Fabrics.Ethernet_100G", "Fabrics.InfiniBand_HDR", "Fabrics.InfiniBand_NDR", "Clusters.Research_256", "Clusters.Production_2K", "Clusters.Frontier_8K", "Clusters.Mega_100K"]:
         family, name = path.split(".")
         assert getattr(getattr(Systems, family), name)
 
@@ -98,11 +95,25 @@ def test_stack_holds_arrays_and_marks_the_unknown():
 
 def test_a_device_in_a_few_lines_is_checked_like_a_file():
     chip = mlsysim.Device.define(
-        "Chip X", release_year=2027, vendor="me", peak_fp16="500 TFLOP/s", memory_capacity="64 GB", memory_bandwidth="2 TB/s", dispatch_latency="10 us"
+        "Chip X",
+        release_year=2027,
+        vendor="me",
+        peak_fp16="500 TFLOP/s",
+        memory_capacity="64 GB",
+        memory_bandwidth="2 TB/s",
+        dispatch_latency="10 us",
     )
     assert chip.ridge_point().to("flop/byte").magnitude == pytest.approx(250)
     with pytest.raises(mlsysim.CatalogError, match="memory_capacity: expected a unit like GB"):
-        mlsysim.Device.define("Chip X", release_year=2027, vendor="me", peak_fp16="500 TFLOP/s", memory_capacity="64 GB/s", memory_bandwidth="2 TB/s", dispatch_latency="10 us")
+        mlsysim.Device.define(
+            "Chip X",
+            release_year=2027,
+            vendor="me",
+            peak_fp16="500 TFLOP/s",
+            memory_capacity="64 GB/s",
+            memory_bandwidth="2 TB/s",
+            dispatch_latency="10 us",
+        )
     faster = Hardware.H100.replace(memory_bandwidth="6.7 TB/s")
     assert faster.si.memory_bandwidth == 6.7e12
     assert faster.source("memory_bandwidth").kind == "assumed"

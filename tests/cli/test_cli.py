@@ -95,7 +95,10 @@ def test_explain_and_schema_and_version():
         (("serve", "Llama3_8B", "H100", "-s", "0"), "seq_len"),
         (("serve", "Llama3_8B", "H100", "--tp", "3"), "does not divide"),
         (("serve", "ResNet50", "H100"), "generate"),
-        (("serve", "Llama3_8B", "H100", "--decode-hardware", "H200", "--network-bandwidth", "5 m"), "network_bandwidth"),
+        (
+            ("serve", "Llama3_8B", "H100", "--decode-hardware", "H200", "--network-bandwidth", "5 m"),
+            "network_bandwidth",
+        ),
         (("zoo", "hardware", "H1000"), "did you mean"),
         (("zoo", "hardware", "--sort-by", "nonsense"), "no field named"),
         (("eval", "Llama3_8B", "nothing.yaml"), "nothing.yaml"),
@@ -115,7 +118,17 @@ def test_a_fault_in_json_mode_is_still_one_document():
     assert json.loads(out.stdout)["status"] == "error"
 
 
-@pytest.mark.parametrize("arguments", [("eval",), ("eval", "Llama3_8B", "H100", "-o", "xml"), ("nonsense",), ("zoo", "bogus"), ("schema", "-t", "bogus"), ("eval", "Llama3_8B", "H100", "-b", "x")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval",),
+        ("eval", "Llama3_8B", "H100", "-o", "xml"),
+        ("nonsense",),
+        ("zoo", "bogus"),
+        ("schema", "-t", "bogus"),
+        ("eval", "Llama3_8B", "H100", "-b", "x"),
+    ],
+)
 def test_usage_errors_exit_2(arguments):
     run(*arguments, code=2)
 

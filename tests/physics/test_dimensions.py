@@ -25,7 +25,9 @@ def test_equation_is_dimensionally_sound(equation):
     # Fractions such as probabilities must stay below one: try both scales.
     for scale in (1.0, 0.1):
         si = {name: value * scale for name, value in inside.items()}
-        quantities = {name: registry().Quantity(value, units[name] if units[name] != "1" else "") for name, value in si.items()}
+        quantities = {
+            name: registry().Quantity(value, units[name] if units[name] != "1" else "") for name, value in si.items()
+        }
         with np.errstate(all="ignore"):
             checked = equation(**quantities)
             plain = equation(**si)
@@ -52,4 +54,6 @@ def test_docstring_states_the_declared_units(equation):
 
 def same_unit(one, other):
     read = registry()
-    return read.Unit("" if one == "1" else one).dimensionality == read.Unit("" if other == "1" else other).dimensionality
+    return (
+        read.Unit("" if one == "1" else one).dimensionality == read.Unit("" if other == "1" else other).dimensionality
+    )

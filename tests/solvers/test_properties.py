@@ -39,12 +39,17 @@ def test_phases_never_beat_the_speed_of_light(model, chip, tokens, batch, precis
 def test_latency_falls_weakly_with_bandwidth_peak_and_efficiency(model, tokens, batch, factor, what):
     chip = Hardware.H100
     if what == "efficiency":
-        slow, fast = serve(model, chip, tokens, batch, efficiency=1 / factor), serve(model, chip, tokens, batch, efficiency=1.0)
+        slow, fast = (
+            serve(model, chip, tokens, batch, efficiency=1 / factor),
+            serve(model, chip, tokens, batch, efficiency=1.0),
+        )
     else:
         unit = {"memory_bandwidth": "TB/s", "peak_fp16": "TFLOP/s"}[what]
         now = chip.fact(what)
-        better = chip.replace(**{what: f"{float(now.value) * factor} {now.unit or unit}"}) if isinstance(now.value, (int, float)) else chip.replace(
-            **{what: f"{float(str(now.value).split()[0]) * factor} {str(now.value).split()[1]}"}
+        better = (
+            chip.replace(**{what: f"{float(now.value) * factor} {now.unit or unit}"})
+            if isinstance(now.value, (int, float))
+            else chip.replace(**{what: f"{float(str(now.value).split()[0]) * factor} {str(now.value).split()[1]}"})
         )
         slow, fast = serve(model, chip, tokens, batch), serve(model, better, tokens, batch)
     assert fast.ttft <= slow.ttft * EPS
@@ -55,7 +60,10 @@ def test_latency_falls_weakly_with_bandwidth_peak_and_efficiency(model, tokens, 
 @settings(max_examples=60, deadline=None)
 def test_latency_and_memory_rise_with_batch_and_length(model, chip, tokens, batch, precision):
     base = serve(model, chip, tokens, batch, precision=precision)
-    for more in (serve(model, chip, tokens, batch + 1, precision=precision), serve(model, chip, tokens + 1, batch, precision=precision)):
+    for more in (
+        serve(model, chip, tokens, batch + 1, precision=precision),
+        serve(model, chip, tokens + 1, batch, precision=precision),
+    ):
         assert more.ttft * EPS >= base.ttft
         assert more.itl * EPS >= base.itl
         assert more.memory_per_device * EPS >= base.memory_per_device
@@ -81,7 +89,10 @@ def test_memory_parts_add_up(model, chip, tokens, batch, precision):
 @given(MODELS, TOKENS, BATCH)
 @settings(max_examples=30, deadline=None)
 def test_one_rank_of_everything_is_no_parallelism(model, tokens, batch):
-    plain, split = serve(model, "H100", tokens, batch), serve(model, "H100", tokens, batch, tp_size=1, pp_size=1, ep_size=1)
+    plain, split = (
+        serve(model, "H100", tokens, batch),
+        serve(model, "H100", tokens, batch, tp_size=1, pp_size=1, ep_size=1),
+    )
     array = SOLVER.solve(model, "H100", tokens, batch, tp_size=np.array([1.0]))
     for name in ("ttft", "itl", "memory_per_device", "energy_per_token"):
         assert getattr(plain, name) == getattr(split, name)
@@ -119,7 +130,9 @@ def test_a_mixture_reads_between_its_active_and_all_its_weights(model, batch):
 @given(st.floats(0, 1), st.integers(1, 8))
 @settings(max_examples=40, deadline=None)
 def test_speculation_yields_between_one_and_all_drafted_tokens(acceptance, drafted):
-    r = serve("Llama3_70B", "MI300X", 2048, 1, draft_model="Llama3_8B", draft_acceptance_rate=acceptance, draft_tokens=drafted)
+    r = serve(
+        "Llama3_70B", "MI300X", 2048, 1, draft_model="Llama3_8B", draft_acceptance_rate=acceptance, draft_tokens=drafted
+    )
     assert 1 <= float(r.tokens_per_step) <= drafted + 1
     assert r.itl > 0
 
@@ -146,7 +159,11 @@ def test_disaggregation_checks_both_sides_and_pays_for_the_transfer():
     assert r.si.kv_transfer == pytest.approx(r.si.kv_cache_size / 50e9)
 
 
-@given(st.sampled_from(["ResNet50", "MobileNetV2", "BERT_Base", "StableDiffusion_v1_5", "Mamba_2_8B", "Llama3_8B"]), CHIPS, BATCH)
+@given(
+    st.sampled_from(["ResNet50", "MobileNetV2", "BERT_Base", "StableDiffusion_v1_5", "Mamba_2_8B", "Llama3_8B"]),
+    CHIPS,
+    BATCH,
+)
 @settings(max_examples=40, deadline=None)
 def test_engine_parts_add_up_and_respect_the_roofline(model, chip, batch):
     r = Engine.solve(model, chip, batch).si

@@ -11,7 +11,14 @@ import pytest
 
 import mlsysim
 from mlsysim import Engine, Hardware, Models, ServingModel, Systems
-from mlsysim.errors import InfeasibleError, InvalidInputError, InvalidPlanError, MissingFactError, MLSysimError, UnsupportedWorkloadError
+from mlsysim.errors import (
+    InfeasibleError,
+    InvalidInputError,
+    InvalidPlanError,
+    MissingFactError,
+    MLSysimError,
+    UnsupportedWorkloadError,
+)
 
 SOLVER = ServingModel()
 ACCEPTANCE = Path(__file__).parents[3] / "shared" / "acceptance" / "two_phases.py"
@@ -60,7 +67,9 @@ def test_a_missing_rate_is_replaced_by_a_wider_one_and_said():
 
 def test_stacks_and_batches_broadcast_and_equal_the_scalar_answers():
     names = ["A100", "H100", "H200"]
-    r = SOLVER.solve(model=Models.Llama3_8B, hardware=Hardware.stack(names), batch_size=np.arange(1, 1025)[:, None], seq_len=2048)
+    r = SOLVER.solve(
+        model=Models.Llama3_8B, hardware=Hardware.stack(names), batch_size=np.arange(1, 1025)[:, None], seq_len=2048
+    )
     assert r.itl.shape == r.ttft.shape == r.feasible.shape == (1024, 3)
     assert r.feasible.dtype == bool
     assert r.feasible[0].all()
@@ -76,7 +85,9 @@ def test_stacks_and_batches_broadcast_and_equal_the_scalar_answers():
 
 
 def test_engine_takes_arrays_too():
-    r = Engine.solve("ResNet50", Hardware.stack(["T4", "A100"]), batch_size=np.array([1, 8, 64])[:, None], efficiency=0.5)
+    r = Engine.solve(
+        "ResNet50", Hardware.stack(["T4", "A100"]), batch_size=np.array([1, 8, 64])[:, None], efficiency=0.5
+    )
     assert r.latency.shape == (3, 2)
     for row, batch in enumerate((1, 8, 64)):
         assert r.si.latency[row, 1] == Engine.solve("ResNet50", "A100", batch).si.latency
@@ -105,7 +116,9 @@ def test_answers_say_what_does_not_fit_by_how_much_and_what_would():
 
     r = Engine.solve("Llama3_70B", "H100")
     assert not r.feasible
-    assert r.limits[0].excess.to("GB").magnitude == pytest.approx(r.si.memory_footprint / 1e9 - r.si.memory_capacity / 1e9)
+    assert r.limits[0].excess.to("GB").magnitude == pytest.approx(
+        r.si.memory_footprint / 1e9 - r.si.memory_capacity / 1e9
+    )
     would = remedies(r)
     assert would[0].startswith("2 x H100")
     assert any(text.startswith("fp8") for text in would)
@@ -149,7 +162,26 @@ def test_a_number_as_efficiency_is_a_bound_of_its_own():
     assert light.itl == half.itl, "decoding at batch 1 waits for memory"
 
 
-BAD_NUMBERS = [0, -1, -2048, 1.5, math.nan, math.inf, -math.inf, 10**30, 10**400, "8", None, True, [], {}, "nan", np.array([]), np.array([1, np.nan]), object()]
+BAD_NUMBERS = [
+    0,
+    -1,
+    -2048,
+    1.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    10**30,
+    10**400,
+    "8",
+    None,
+    True,
+    [],
+    {},
+    "nan",
+    np.array([]),
+    np.array([1, np.nan]),
+    object(),
+]
 
 
 @pytest.mark.parametrize("value", BAD_NUMBERS, ids=lambda v: repr(v)[:20])
@@ -165,7 +197,10 @@ def test_hostile_counts_get_one_line(name, value):
 
 @pytest.mark.parametrize("value", [0, -1, 1.01, 5, math.nan, math.inf, "half", None, "measure"], ids=repr)
 def test_hostile_efficiency_gets_one_line(value):
-    for ask in (lambda: Engine.solve("ResNet50", "A100", efficiency=value), lambda: SOLVER.solve("Llama3_8B", "H100", 2048, efficiency=value)):
+    for ask in (
+        lambda: Engine.solve("ResNet50", "A100", efficiency=value),
+        lambda: SOLVER.solve("Llama3_8B", "H100", 2048, efficiency=value),
+    ):
         with pytest.raises(InvalidInputError, match=r"efficiency: expected a number in \(0, 1\]"):
             ask()
 
@@ -183,7 +218,10 @@ def test_hostile_efficiency_gets_one_line(value):
         ({"decode_hardware": "H200", "network_bandwidth": "100 m"}, "network_bandwidth: expected a unit like GB/s"),
         ({"decode_hardware": "H200", "network_bandwidth": 100}, "network_bandwidth: expected a quantity"),
         ({"decode_hardware": "H200", "network_bandwidth": "0 GB/s"}, "network_bandwidth: expected a positive"),
-        ({"draft_model": "Llama3_8B", "draft_acceptance_rate": 2.0}, "draft_acceptance_rate: expected a number in [0, 1]"),
+        (
+            {"draft_model": "Llama3_8B", "draft_acceptance_rate": 2.0},
+            "draft_acceptance_rate: expected a number in [0, 1]",
+        ),
         ({"cached_prefix_len": -100}, "cached_prefix_len"),
         ({"cached_prefix_len": 4096}, "at most seq_len"),
         ({"seq_len": mlsysim.ureg.Quantity(2048, "byte")}, "seq_len"),

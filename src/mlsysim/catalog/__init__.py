@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,18 @@ from .registry import Registry
 from .spec import Spec
 from .systems import DeploymentTier, Fleet, NetworkFabric, Node
 
-__all__ = ["Defaults", "Formats", "Hardware", "Infra", "Models", "Systems", "add_entries", "registry_for", "registry_of"]
+__all__ = [
+    "Defaults",
+    "Formats",
+    "Hardware",
+    "Infra",
+    "Models",
+    "Systems",
+    "add_entries",
+    "registry_for",
+    "registry_of",
+    "textbook",
+]
 
 
 def _model_class(family: str, facts: Mapping[str, Any], label: str) -> type[Workload]:
@@ -78,6 +90,14 @@ Systems = Registry(
     _by_family(_SYSTEMS),
 )
 Defaults = Registry("assumptions", {"assumptions": "All"}, lambda family, facts, label: Assumptions)
+
+
+@functools.cache
+def textbook() -> Any:
+    """What the textbook model takes for granted, as SI numbers."""
+    return Defaults["Textbook"].si
+
+
 Formats = Registry("formats", {"formats": "All"}, lambda family, facts, label: NumberFormat)
 
 

@@ -14,16 +14,22 @@ _REASON = "given in Python by the user"
 
 def compute_core(peak_flops: Any, precision_flops: dict[str, Any] | None = None) -> ComputeCore:
     """Peaks from texts or quantities."""
-    found = {name: si(value, "flop/second", f"precision_flops[{name!r}]") for name, value in (precision_flops or {}).items()}
+    found = {
+        name: si(value, "flop/second", f"precision_flops[{name!r}]") for name, value in (precision_flops or {}).items()
+    }
     return ComputeCore(peak_flops=si(peak_flops, "flop/second", "peak_flops"), precision_flops=found)
 
 
 def _given(record: Any, names: dict[str, str]) -> dict[str, Any]:
     """Known fields of a part of a device under the names of the whole."""
-    return {} if record is None else {whole: v for part, whole in names.items() if (v := getattr(record, part, None)) is not None}
+    return (
+        {}
+        if record is None
+        else {whole: v for part, whole in names.items() if (v := getattr(record, part, None)) is not None}
+    )
 
 
-def HardwareNode(  # noqa: N802 - a type in the public interface of the textbook
+def HardwareNode(
     name: str,
     release_year: int = 0,
     compute: ComputeCore | dict[str, Any] | None = None,
@@ -79,10 +85,15 @@ def HardwareNode(  # noqa: N802 - a type in the public interface of the textbook
         values["tdp"] = tdp
     if unit_cost is not None:
         values["price"] = unit_cost
-    return from_values(Device, name, {"release_year": release_year, "vendor": vendor, "dispatch_latency": dispatch_tax, **values}, _REASON)
+    return from_values(
+        Device,
+        name,
+        {"release_year": release_year, "vendor": vendor, "dispatch_latency": dispatch_tax, **values},
+        _REASON,
+    )
 
 
-def TransformerWorkload(  # noqa: N802
+def TransformerWorkload(
     name: str,
     parameters: float,
     layers: float,
@@ -109,35 +120,55 @@ def TransformerWorkload(  # noqa: N802
     )  # fmt: skip
 
 
-def SparseTransformerWorkload(  # noqa: N802
-    name: str, parameters: float, active_parameters: float, experts: float, active_experts_per_token: float = 1, **values: Any
+def SparseTransformerWorkload(
+    name: str,
+    parameters: float,
+    active_parameters: float,
+    experts: float,
+    active_experts_per_token: float = 1,
+    **values: Any,
 ) -> Transformer:
     """A mixture-of-experts decoder of your own."""
     moe = {"active_parameters": active_parameters, "experts": experts, "active_experts": active_experts_per_token}
     return TransformerWorkload(name, parameters, **{**moe, **values})
 
 
-def CNNWorkload(name: str, parameters: float, inference_flops: Any, layers: float = 1, **values: Any) -> ConvNet:  # noqa: N802
+def CNNWorkload(name: str, parameters: float, inference_flops: Any, layers: float = 1, **values: Any) -> ConvNet:
     """A convolutional network of your own; two FLOPs a multiply-add."""
     return from_values(
         ConvNet,
         name,
-        {"architecture": "cnn", "parameters": parameters, "inference_flops": inference_flops, "layers": layers, **values},
+        {
+            "architecture": "cnn",
+            "parameters": parameters,
+            "inference_flops": inference_flops,
+            "layers": layers,
+            **values,
+        },
         _REASON,
     )
 
 
-def SSMWorkload(name: str, parameters: float, layers: float, state_size: float, hidden_dim: float, **values: Any) -> StateSpace:  # noqa: N802
+def SSMWorkload(
+    name: str, parameters: float, layers: float, state_size: float, hidden_dim: float, **values: Any
+) -> StateSpace:
     """A state-space model of your own."""
     return from_values(
         StateSpace,
         name,
-        {"architecture": "ssm", "parameters": parameters, "layers": layers, "ssm_state": state_size, "hidden": hidden_dim, **values},
+        {
+            "architecture": "ssm",
+            "parameters": parameters,
+            "layers": layers,
+            "ssm_state": state_size,
+            "hidden": hidden_dim,
+            **values,
+        },
         _REASON,
     )
 
 
-def DiffusionWorkload(  # noqa: N802
+def DiffusionWorkload(
     name: str, parameters: float, denoising_steps: float, resolution: float, inference_flops: Any, **values: Any
 ) -> Diffusion:
     """A diffusion model of your own; the FLOPs are those of one step."""

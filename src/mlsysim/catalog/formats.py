@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..physics.formats import bytes_per_value
 from ..units import Count
 from .spec import Spec
 
@@ -30,7 +31,5 @@ class NumberFormat(Spec):
 
     def bytes_per_value(self) -> Any:
         """Memory of one value, its share of the block scale included [byte]."""
-        from ..physics.formats import bytes_per_value
-
         inside = self.si
         return bytes_per_value(inside.bits, inside.scale_bits, inside.block)

@@ -139,17 +139,13 @@ class Device(Spec):
     def interconnect(self) -> IOInterconnect:
         """The link to the host (PCIe, C2C), one direction."""
         inside = self.si
-        return IOInterconnect(
-            name=inside.host_name or "", bandwidth=inside.host_bandwidth, latency=inside.host_latency
-        )
+        return IOInterconnect(name=inside.host_name or "", bandwidth=inside.host_bandwidth, latency=inside.host_latency)
 
     @property
     def scale_up(self) -> IOInterconnect:
         """The link to peers (NVLink, xGMI, ICI), one direction, all links of the chip together."""
         inside = self.si
-        return IOInterconnect(
-            name=inside.link_name or "", bandwidth=inside.link_bandwidth, latency=inside.link_latency
-        )
+        return IOInterconnect(name=inside.link_name or "", bandwidth=inside.link_bandwidth, latency=inside.link_latency)
 
     @property
     def unit_cost(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import typing
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import CatalogError, UnitError, alternatives, nearest
-from ..units import factor, si, unit_of
+from ..units import factor, memoised, si, unit_of
 from . import yaml_file
 from .source import KINDS, Fact, Source
 from .spec import DESCRIPTIVE, Spec
@@ -24,7 +23,7 @@ MAPPINGS = {"peaks": "peak_"}
 """Fields that hold one number a precision, and the prefix of their keys in a file."""
 
 
-@functools.cache
+@memoised
 def fields_of(cls: type[Spec]) -> dict[str, tuple[str | None, type, bool]]:
     """Keys that a file of this class may have: unit (None for text), Python type, whether it is required."""
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -66,8 +65,9 @@ def from_file(path: Path, family: str, choose: Any) -> Spec:
     if default is not None and default not in sources:
         raise CatalogError(f"{label}: default_source {default!r} is not among the sources{_hint(default, sources)}")
     facts = {key: _fact(key, raw, sources, default, label) for key, raw in document["values"].items()}
+    cls: type[Spec] = choose(facts, label)
     return build(
-        choose(facts, label),
+        cls,
         facts,
         label,
         id=identifier,
@@ -122,7 +122,9 @@ def build(cls: type[S], facts: Mapping[str, Fact], label: str, given: Mapping[st
         else:
             fields.setdefault(name, {})[entry] = number
     missing = [key for key, (_, _, needed) in fields_of(cls).items() if needed and key not in fields]
-    problems += [f"values.{MAPPINGS.get(key, key)}{'<precision>' if key in MAPPINGS else ''} is missing" for key in missing]
+    problems += [
+        f"values.{MAPPINGS.get(key, key)}{'<precision>' if key in MAPPINGS else ''} is missing" for key in missing
+    ]
     if problems:
         raise CatalogError(f"{label}: " + "; ".join(problems))
     return cls(facts=dict(facts), **own, **fields)
@@ -142,7 +144,7 @@ def _number(cls: type[Spec], key: str, fact: Fact, label: str) -> tuple[str, str
     if unit is None:
         if python is bool and not isinstance(value, bool):
             raise CatalogError(f"{label}: values.{key}: expected true or false, found {value!r}")
-        if isinstance(python, type) and issubclass(python, Spec) or (python is object and name == "accelerator"):
+        if (isinstance(python, type) and issubclass(python, Spec)) or (python is object and name == "accelerator"):
             return name, entry, reference(python, str(value), f"{label}: values.{key}")
         return name, entry, value if python is bool else str(value)
     if isinstance(value, bool):
@@ -200,7 +202,9 @@ def _fact(key: str, raw: Any, sources: Mapping[str, Source], default: str | None
             raise CatalogError(f"{where}: expected a value with a source, or a default_source for the file")
     unknown = [name for name in raw if name not in {"value", "unit", "source", "note"}]
     if unknown:
-        raise CatalogError(f"{where}: unknown key {unknown[0]!r}{_hint(unknown[0], ['value', 'unit', 'source', 'note'])}")
+        raise CatalogError(
+            f"{where}: unknown key {unknown[0]!r}{_hint(unknown[0], ['value', 'unit', 'source', 'note'])}"
+        )
     value, source = raw.get("value"), raw.get("source", default)
     if not isinstance(value, (str, int, float)):
         raise CatalogError(f"{where}: expected a number or a text, found {value!r}")
@@ -210,7 +214,7 @@ def _fact(key: str, raw: Any, sources: Mapping[str, Source], default: str | None
 
 
 def _python_fact(cls: type[Spec], key: str, value: Any, source: Source, label: str) -> Fact:
-    if value is None or not isinstance(value, (str, int, float)) and not hasattr(value, "magnitude"):
+    if value is None or (not isinstance(value, (str, int, float)) and not hasattr(value, "magnitude")):
         raise CatalogError(f"{label}: {key}: expected a text such as '80 GB' or a quantity, found {value!r}")
     if hasattr(value, "magnitude"):
         return Fact(value=float(value.magnitude), unit=str(value.units), source=source)

@@ -14,12 +14,15 @@ from .load import from_file
 from .spec import Spec, stack
 
 DATA = Path(__file__).parent / "data"
+Names = list[str]
 
 
 class Registry:
     """All entries of a kind. Nothing is read before somebody asks; then only the file asked for, where possible."""
 
-    def __init__(self, kind: str, families: Mapping[str, str], choose: Callable[[str, Mapping[str, Any], str], type]) -> None:
+    def __init__(
+        self, kind: str, families: Mapping[str, str], choose: Callable[[str, Mapping[str, Any], str], type]
+    ) -> None:
         self.kind = kind
         self.families = families
         self._choose = choose
@@ -61,7 +64,7 @@ class Registry:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The entry of that name, or the default."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401
 
     def __contains__(self, name: object) -> bool:
         """Whether there is an entry of that name."""
@@ -76,7 +79,7 @@ class Registry:
         """Several entries as one that holds arrays, to sweep over them."""
         if isinstance(names, (str, Spec)):
             raise InvalidInputError("stack: expected a list of names, found one name")
-        return stack([self[name] for name in names])
+        return stack([name if isinstance(name, Spec) else self[name] for name in names])
 
     def list(self, sort_by: str | None = None, *, reverse: bool = False, family: str | None = None) -> list[Any]:
         """Every entry, sorted by id, or by a field such as ``"memory_bandwidth"``; unknown values come last."""
@@ -108,7 +111,7 @@ class Registry:
         """How many entries in which families."""
         return f"<{self.kind}: {len(set(self._index().values()))} entries in {', '.join(self.families.values())}>"
 
-    def ids(self, family: str | None = None) -> list[str]:
+    def ids(self, family: str | None = None) -> Names:
         """Ids of all entries, or of one family."""
         return [spec.id for spec in self if family is None or spec.family == family]
 
@@ -163,7 +166,7 @@ class Registry:
                     self._names.setdefault(normalised(name), (family, path))
         return self._names
 
-    def _spelled(self) -> list[str]:
+    def _spelled(self) -> Names:
         added = [name for spec in self._added.values() for name in (spec.id, *spec.aliases)]
         return [name for _, path in self._files().values() for name in _names_in(path)] + added
 
@@ -233,7 +236,9 @@ def _sort_key(spec: Spec, field: str) -> Any:
             if part.startswith("peak_"):
                 value = value.peaks.get(part.removeprefix("peak_"))
             elif not hasattr(type(spec), part):
-                raise UnknownEntryError("field", field, nearest(field, [f for f in dir(type(spec)) if f[0] != "_"])) from None
+                raise UnknownEntryError(
+                    "field", field, nearest(field, [f for f in dir(type(spec)) if f[0] != "_"])
+                ) from None
             else:
                 value = None
         if value is None:

@@ -32,13 +32,22 @@ def json_schema(kind: str) -> dict[str, Any]:
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     if kind in ANSWERS:
         properties = {name: {"type": types, "description": text} for name, (types, text) in ANSWERS[kind].items()}
-        return {**dialect, "title": f"answer of mlsysim {kind}", "type": "object", "required": list(properties), "properties": properties}
+        return {
+            **dialect,
+            "title": f"answer of mlsysim {kind}",
+            "type": "object",
+            "required": list(properties),
+            "properties": properties,
+        }
     values = [_values(cls) for cls in FILES[kind]]
     source = {
         "type": "object",
         "required": ["kind", "title"],
         "additionalProperties": False,
-        "properties": {"kind": {"enum": list(KINDS)}, **{k: {"type": "string"} for k in ("title", "url", "date", "reason")}},
+        "properties": {
+            "kind": {"enum": list(KINDS)},
+            **{k: {"type": "string"} for k in ("title", "url", "date", "reason")},
+        },
     }
     return {
         **dialect,
@@ -67,7 +76,13 @@ def _values(cls: type[Spec]) -> dict[str, Any]:
             properties[key] = _value(unit, python)
         if needed and name not in MAPPINGS:
             required.append(name)
-    return {"title": cls.__name__, "type": "object", "required": required, "additionalProperties": False, "properties": properties}
+    return {
+        "title": cls.__name__,
+        "type": "object",
+        "required": required,
+        "additionalProperties": False,
+        "properties": properties,
+    }
 
 
 def _value(unit: str | None, python: type) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import InvalidInputError, UnknownEntryError, nearest
+from ..errors import CatalogError, InvalidInputError, UnitError, UnknownEntryError, nearest
 from ..record import Record
+from ..units import si, units_of
 from .source import Fact, Source
 
 S = TypeVar("S", bound="Spec")
@@ -25,13 +28,24 @@ class Spec(Record):
     A stack of entries is an entry too: each number becomes an array, an unknown one becomes NaN there.
     """
 
-    id: str
+    id: str = ""
     name: str
     family: str = ""
     aliases: tuple[str, ...] = field(default=(), repr=False)
     note: str = field(default="", repr=False)
     facts: Mapping[str, Fact] = field(default_factory=dict, repr=False)
     members: tuple[Any, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        """Entries made in Python: an id from the name, and texts or quantities to SI numbers."""
+        if not self.id:
+            object.__setattr__(self, "id", "".join(letter if letter.isalnum() else "_" for letter in self.name))
+            _to_si(self)
+
+    @property
+    def si(self) -> Any:
+        """The same entry with plain SI numbers."""
+        return _bare(self)
 
     def source(self, value: str) -> Source:
         """Where a value comes from, as ``chip.source("price")``."""
@@ -80,6 +94,31 @@ class Spec(Record):
         return True
 
 
+def _to_si(spec: Spec) -> None:
+    problems = []
+    for name, unit in units_of(type(spec)).items():
+        value = object.__getattribute__(spec, name)
+        if value is None or type(value) is float or isinstance(value, (Mapping, np.ndarray)):
+            continue
+        try:
+            number = float(si(value, unit, name))
+        except (UnitError, TypeError, ValueError) as error:
+            problems.append(str(error))
+            continue
+        if not np.isfinite(number) or number < 0 or (number == 0 and unit != "1"):
+            problems.append(f"{name}: expected a positive number, found {value}")
+        object.__setattr__(spec, name, number)
+    if problems:
+        raise CatalogError(f"{spec.name}: " + "; ".join(problems))
+
+
+@functools.lru_cache(maxsize=8192)
+def _bare(spec: Spec) -> types.SimpleNamespace:
+    """All fields of an entry as stored, in an object whose attributes cost nothing to read."""
+    values = {item.name: object.__getattribute__(spec, item.name) for item in dataclasses.fields(spec)}
+    return types.SimpleNamespace(**{name: v.si if isinstance(v, Spec) else v for name, v in values.items()})
+
+
 def stack(specs: Sequence[S]) -> S:
     """One entry that holds arrays, in the order given, to ask one question of all of them."""
     if not specs:
@@ -102,6 +141,6 @@ def _column(values: list[Any]) -> Any:
     if isinstance(values[0], Mapping):
         keys = list(dict.fromkeys(key for value in values for key in value))
         return {key: _column([value.get(key) for value in values]) for key in keys}
-    if any(isinstance(value, (str, bool, Record)) or hasattr(value, "_record") for value in values):
+    if any(isinstance(value, (str, bool, Record, types.SimpleNamespace)) for value in values):
         return values[0] if all(value == values[0] for value in values) else np.array([str(value) for value in values])
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -44,7 +44,6 @@ class Node(Spec):
 class Fleet(Spec):
     """Many equal nodes on a fabric."""
 
-    id: str = ""
     node: Node
     count: Count
     fabric: NetworkFabric

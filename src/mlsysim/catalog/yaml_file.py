@@ -72,7 +72,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
         depth = 0
         for event in yaml.parse(text, Loader=_Base):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise CatalogError(f"{label}: line {event.start_mark.line + 1}: anchors and aliases are not allowed")
+                raise CatalogError(f"{label}: line {_line(event)}: anchors and aliases are not allowed")
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > DEEPEST:
@@ -94,3 +94,7 @@ def parse(text: str, label: str) -> dict[str, Any]:
         found = "an empty file" if data is None else type(data).__name__
         raise CatalogError(f"{label}: expected a YAML mapping, found {found}")
     return data
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1

@@ -53,14 +53,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-OutputOption = Annotated[Output | None, typer.Option("--output", "-o", help="text, json, markdown or csv.", show_default="text")]
+OutputOption = Annotated[
+    Output | None, typer.Option("--output", "-o", help="text, json, markdown or csv.", show_default="text")
+]
 Precision = Annotated[str, typer.Option("--precision", "-p", help="Number format of the weights.")]
-Efficiency = Annotated[float, typer.Option("--efficiency", "-e", help="Share of the arithmetic peak reached, in (0, 1].")]
+Efficiency = Annotated[
+    float, typer.Option("--efficiency", "-e", help="Share of the arithmetic peak reached, in (0, 1].")
+]
 Batch = Annotated[int, typer.Option("--batch-size", "-b", help="Requests or samples together.")]
 Explain = Annotated[bool, typer.Option("--explain", help="Also print where every number comes from.")]
 KvPrecision = Annotated[str | None, typer.Option(help="Number format of the KV cache; 16 bits unless said.")]
 Catalog = Annotated[
-    list[Path] | None, typer.Option("--catalog", help="Folder or file of your own entries; may be repeated.", show_default=False)
+    list[Path] | None,
+    typer.Option("--catalog", help="Folder or file of your own entries; may be repeated.", show_default=False),
 ]
 
 
@@ -74,15 +79,17 @@ def _version(value: bool) -> None:
 def _globals(
     context: typer.Context,
     output: OutputOption = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     context.obj = output
 
 
 def _chosen(context: typer.Context, output: Output | None) -> Output:
-    found = output or context.obj or Output.text
+    found: Output = output or context.obj or Output.text
     context.find_root().obj = found
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 @app.command("eval")
@@ -93,7 +100,9 @@ def evaluate(
     batch_size: Batch = 1,
     precision: Precision = "fp16",
     efficiency: Efficiency = 0.5,
-    seq_len: Annotated[int | None, typer.Option("--seq-len", "-s", help="Tokens of context of a language model.")] = None,
+    seq_len: Annotated[
+        int | None, typer.Option("--seq-len", "-s", help="Tokens of context of a language model.")
+    ] = None,
     kv_precision: KvPrecision = None,
     explain: Explain = False,
     catalog: Catalog = None,
@@ -156,7 +165,9 @@ def explain_command(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model of the zoo.")],
     hardware: Annotated[str, typer.Argument(help="A device of the zoo.")],
-    number: Annotated[str | None, typer.Argument(help="One number of the answer, such as itl or latency; all unless said.")] = None,
+    number: Annotated[
+        str | None, typer.Argument(help="One number of the answer, such as itl or latency; all unless said.")
+    ] = None,
     seq_len: Annotated[int, typer.Option("--seq-len", "-s", help="Tokens of each prompt.")] = 2048,
     batch_size: Batch = 1,
     precision: Precision = "fp16",
@@ -231,7 +242,7 @@ def _entry(category: str, name: str) -> Any:
     from ..catalog import registry_of
 
     registry = registry_of(category)
-    if name.endswith((".yaml", ".yml")) or "/" in name and Path(name).exists():
+    if name.endswith((".yaml", ".yml")) or ("/" in name and Path(name).exists()):
         return registry.read(Path(name))
     if category == "hardware" and name not in registry:
         systems = registry_of("systems")
@@ -275,5 +286,3 @@ def run() -> None:
 def _asks_for_json(arguments: list[str]) -> bool:
     joined = " ".join(arguments)
     return any(form in joined for form in ("--output json", "--output=json", "-o json", "-ojson"))
-
-

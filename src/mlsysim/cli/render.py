@@ -39,7 +39,9 @@ class Shown:
         """A heading, the verdict, a table."""
         table = _markdown(["", "value", "assumption"], self.rows)
         notes = "".join(f"\n- {note}" for note in self.notes)
-        return "\n\n".join(part for part in (f"### {self.title}", " ".join(self.verdict), table + notes, self.hint) if part)
+        return "\n\n".join(
+            part for part in (f"### {self.title}", " ".join(self.verdict), table + notes, self.hint) if part
+        )
 
     def csv(self) -> str:
         """One row of data under its keys."""
@@ -108,7 +110,9 @@ def evaluation(answer: Any) -> Shown:
     else:
         verdict.append(f"as it is, with the rest streamed from host memory: {_headline(answer)}"
                        if device.si.host_bandwidth is not None else f"with enough memory it would take: {_headline(answer)}")  # fmt: skip
-    return Shown(title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()})
+    return Shown(
+        title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()}
+    )
 
 
 def serving(answer: Any) -> Shown:
@@ -118,7 +122,7 @@ def serving(answer: Any) -> Shown:
     group = f"{int(inside.devices)} x " if inside.devices > 1 else ""
     would = [] if answer.feasible else advice.remedies(answer)
     rows = [
-        ("TTFT", shown(inside.ttft, "second"), _parts(inside, "prefill") + (f", cache transfer {shown(inside.kv_transfer, 'second')}" if inside.kv_transfer else "")),
+        ("TTFT", shown(inside.ttft, "second"), _parts(inside, "prefill") + _transfer(inside)),
         ("ITL", shown(inside.itl, "second"), _parts(inside, "decode") + _drafting(inside)),
         ("throughput", f"{shown(inside.tokens_per_sec, '1')} tokens/s", f"batch {asked['batch_size']}, context {asked['seq_len']}"),
         ("memory", f"{shown(inside.memory_per_device, 'byte')} per device",
@@ -161,7 +165,9 @@ def serving(answer: Any) -> Shown:
         _fit(answer),
         f"prefill is {answer.prefill_bottleneck}-bound, decoding {answer.decode_bottleneck}-bound ({answer.margin:.1f}x over the next)",
     ]
-    return Shown(title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()})
+    return Shown(
+        title, verdict, rows, list(answer.notes), _hint(answer, would), {k: _scalar(v) for k, v in data.items()}
+    )
 
 
 def _headline(answer: Any) -> str:
@@ -169,7 +175,12 @@ def _headline(answer: Any) -> str:
 
 
 def _parts(inside: Any, phase: str) -> str:
-    names = (("arithmetic", "compute"), ("memory", "memory"), ("collectives", "communication"), ("launches", "overhead"))
+    names = (
+        ("arithmetic", "compute"),
+        ("memory", "memory"),
+        ("collectives", "communication"),
+        ("launches", "overhead"),
+    )
     told = [f"{name} {shown(getattr(inside, f'{phase}_{part}'), 'second')}" for name, part in names
             if float(getattr(inside, f"{phase}_{part}")) > 0]  # fmt: skip
     return ", ".join(told)
@@ -181,13 +192,18 @@ def _drafting(inside: Any) -> str:
     return f"; {shown(inside.draft_time, 'second')} of drafting, {float(inside.tokens_per_step):.2f} tokens a step"
 
 
+def _transfer(inside: Any) -> str:
+    return f", cache transfer {shown(inside.kv_transfer, 'second')}" if inside.kv_transfer else ""
+
+
 def _fit(answer: Any) -> str:
     worst = max(answer.limits, key=lambda limit: float(limit.needed / limit.available))
     share = float(worst.needed / worst.available)
     if worst.met:
         return f"fits: {shown(worst.needed, worst.unit)} of {shown(worst.available, worst.unit)} ({share:.0%})"
     missing = shown(worst.needed - worst.available, worst.unit)
-    return f"DOES NOT FIT: needs {shown(worst.needed, worst.unit)}, has {shown(worst.available, worst.unit)}; {missing} too much ({share:.2f}x)"
+    need, have = shown(worst.needed, worst.unit), shown(worst.available, worst.unit)
+    return f"DOES NOT FIT: needs {need}, has {have}; {missing} too much ({share:.2f}x)"
 
 
 def _hint(answer: Any, would: Sequence[str]) -> str:
@@ -233,7 +249,9 @@ def zoo(category: str, sort_by: str | None, search: str | None, output: str) -> 
         kept = {spec.id for spec in registry.search(search)}
         entries = [spec for spec in entries if spec.id in kept]
     if sort_by is None:
-        entries.sort(key=lambda spec: (list(registry.families).index(spec.family) if spec.family in registry.families else 99))
+        entries.sort(
+            key=lambda spec: list(registry.families).index(spec.family) if spec.family in registry.families else 99
+        )
     columns = COLUMNS[category]
     if output == "json":
         return json.dumps({category: [summary(spec, columns) for spec in entries]}, indent=2, allow_nan=False)
@@ -252,7 +270,9 @@ def zoo(category: str, sort_by: str | None, search: str | None, output: str) -> 
             lines += ["", f"{registry.families.get(family, family)}"]
         lines.append("  " + "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
     head = "  " + "  ".join(f"{text:<{width}}" for text, width in zip(header, widths, strict=True)).rstrip()
-    return "\n".join([head, *lines, "", f"{len(entries)} entries; mlsysim zoo {category} ID shows one with its sources"])
+    return "\n".join(
+        [head, *lines, "", f"{len(entries)} entries; mlsysim zoo {category} ID shows one with its sources"]
+    )
 
 
 def summary(spec: Spec, columns: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
@@ -285,7 +305,11 @@ def _cell(spec: Spec, path: str, unit: str) -> str:
     if path == "release_year":
         return f"{value:.0f}"
     if unit == "1" and isinstance(value, float) and value >= 1e5:
-        return next(f"{value / size:.4g} {letter}" for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)) if value >= size)
+        return next(
+            f"{value / size:.4g} {letter}"
+            for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+            if value >= size
+        )
     return shown(value, unit or None)
 
 
@@ -299,9 +323,18 @@ def entry(spec: Spec, output: str) -> str:
                              "date": fact.source.date, "reason": fact.source.reason}}
             for key, _, fact in facts
         }  # fmt: skip
-        head = {"id": spec.id, "name": spec.name, "family": spec.family, "aliases": list(spec.aliases), "note": spec.note}
+        head = {
+            "id": spec.id,
+            "name": spec.name,
+            "family": spec.family,
+            "aliases": list(spec.aliases),
+            "note": spec.note,
+        }
         return json.dumps({**head, "values": values}, indent=2)
-    rows = [(key, told, fact.source.kind, fact.source.title, fact.source.url or fact.source.reason, fact.note) for key, told, fact in facts]
+    rows = [
+        (key, told, fact.source.kind, fact.source.title, fact.source.url or fact.source.reason, fact.note)
+        for key, told, fact in facts
+    ]
     header = ["value", "", "kind", "source", "where", "note"]
     if output == "csv":
         return _csv(header, rows)
@@ -311,7 +344,10 @@ def entry(spec: Spec, output: str) -> str:
     width = max((len(key) for key, _, _ in facts), default=0)
     wide = max((len(told) for _, told, _ in facts), default=0)
     lines = [f"{spec.name}  ({spec.id})", f"also called: {', '.join(spec.aliases)}" if spec.aliases else "", ""]
-    lines += [f"  {key:<{width}}  {told:<{wide}}  [{sources.index(fact.source) + 1}] {fact.note}".rstrip() for key, told, fact in facts]
+    lines += [
+        f"  {key:<{width}}  {told:<{wide}}  [{sources.index(fact.source) + 1}] {fact.note}".rstrip()
+        for key, told, fact in facts
+    ]
     lines += ["", *(f"  [{i + 1}] {source}" for i, source in enumerate(sources))]
     lines += ["", f"note: {spec.note}"] if spec.note else []
     return "\n".join(lines)
@@ -330,5 +366,3 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return buffer.getvalue().rstrip("\n")
-
-

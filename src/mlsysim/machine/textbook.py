@@ -82,12 +82,14 @@ def wiring(machine: Device | Node | Fleet, default_latency: Any) -> Wiring:
         size = node.accelerators_per_node
         return Wiring(machine.accelerator, size, size, node.link_bandwidth, latency, None, None, ())
     chip = machine.si
-    bandwidth, notes = chip.link_bandwidth, ()
+    notes: tuple[str, ...] = ()
+    bandwidth = chip.link_bandwidth
     latency = chip.link_latency if chip.link_latency is not None else default_latency
     if bandwidth is None or (isinstance(bandwidth, np.ndarray) and np.isnan(bandwidth).all()):
         bandwidth = chip.host_bandwidth
         if bandwidth is not None:
-            notes = (f"{machine.id} has no scale-up link in the catalog; its chips talk over {chip.host_name or 'the host link'}",)
+            link = chip.host_name or "the host link"
+            notes = (f"{machine.id} has no scale-up link in the catalog; its chips talk over {link}",)
     elif isinstance(bandwidth, np.ndarray) and chip.host_bandwidth is not None:
         bandwidth = np.where(np.isnan(bandwidth), chip.host_bandwidth, bandwidth)
     return Wiring(machine, chip.link_domain, None, bandwidth, latency, None, None, notes)

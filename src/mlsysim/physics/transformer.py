@@ -64,7 +64,9 @@ def latent_attention_parameters(
         >>> float(latent_attention_parameters(7168.0, 128.0, 1536.0, 512.0, 128.0, 64.0, 128.0)) / 1e6  # DeepSeek-V3
         187.10...
     """
-    query = np.where(q_rank > 0, q_rank * (hidden + heads * (nope_dim + rope_dim)), hidden * heads * (nope_dim + rope_dim))
+    query = np.where(
+        q_rank > 0, q_rank * (hidden + heads * (nope_dim + rope_dim)), hidden * heads * (nope_dim + rope_dim)
+    )
     latent = hidden * (kv_rank + rope_dim) + kv_rank * heads * (nope_dim + value_dim)
     return query + latent + heads * value_dim * hidden
 

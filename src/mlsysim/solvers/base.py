@@ -43,3 +43,15 @@ class BaseResolver(abc.ABC):
 
 class ForwardModel(BaseResolver):
     """A resolver that computes forward: from a system to its behaviour."""
+
+
+class BaseSolver(BaseResolver):
+    """A resolver that works backwards or around a forward model: sensitivities, inverse problems."""
+
+    kind = "solver"
+
+
+class BaseOptimizer(BaseResolver):
+    """A resolver that searches: the best of many questions."""
+
+    kind = "optimizer"

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import Formats, Hardware, Models, Systems
+from ..catalog import Formats, Hardware, Infra, Models, Systems
 from ..catalog.formats import NumberFormat
 from ..catalog.hardware import Device
+from ..catalog.infra import Datacenter, GridProfile
 from ..catalog.models import Workload
 from ..catalog.systems import Fleet, Node
-from ..errors import InvalidInputError, MLSysimError, UnitError, UnsupportedWorkloadError, alternatives
+from ..errors import InvalidInputError, MLSysimError, UnitError, UnsupportedWorkloadError, alternatives, nearest
 from ..units import si
 
 LARGEST = 1e12
@@ -133,16 +134,33 @@ class Border:
             return self.entry(name, value, (Node, Fleet), Systems)
         return self.entry(name, value, Device, Hardware)
 
+    def fleet(self, value: Any, name: str = "fleet") -> Any:
+        """A fleet, or its name."""
+        return self.entry(name, value, Fleet, Systems)
+
+    def grid(self, value: Any, name: str = "grid") -> Any:
+        """A grid or a data centre, or its name."""
+        return self.entry(name, value, (GridProfile, Datacenter), Infra)
+
+    def flag(self, name: str, value: Any) -> Any:
+        """True or false."""
+        if not isinstance(value, (bool, np.bool_)):
+            self.problems.append(f"{name}: expected true or false, found {value!r}")
+        return bool(value)
+
     def format(self, value: Any, name: str = "precision") -> Any:
         """A number format, or its name."""
         found = self.entry(name, value, NumberFormat, Formats)
         return found
 
     def choice(self, name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-        """One of a few words."""
-        if value not in allowed:
-            self.problems.append(f"{name}: expected {alternatives(allowed)}, found {value!r}")
-        return value
+        """One of a few words, ignoring case."""
+        word = value.lower() if isinstance(value, str) else value
+        if word not in allowed:
+            near = nearest(value, allowed)
+            hint = f"; did you mean {alternatives(near)}?" if near else ""
+            self.problems.append(f"{name}: expected {alternatives(allowed)}, found {value!r}{hint}")
+        return word
 
 
 def unsupported(solver: str, model: Workload, wanted: str) -> UnsupportedWorkloadError:
@@ -163,5 +181,3 @@ def shape_of(*values: Any) -> tuple[int, ...]:
     except ValueError:
         told = alternatives([str(shape) for shape in shapes])
         raise InvalidInputError(f"arrays of shapes {told} do not broadcast together") from None
-
-

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import Defaults
+from ..catalog import textbook
 from ..catalog.models import Transformer
 from ..errors import InfeasibleError
 from ..machine.textbook import peak_in, power_terms
@@ -100,6 +100,18 @@ class PerformanceProfile(Result):
         return self._binding()[0]
 
     @property
+    def binding_wall(self) -> Any:
+        """Wall 1 (Compute) or 2 (Memory); their numbers in a sweep."""
+        bound = self.bottleneck
+        return (
+            np.where(bound == "Compute", 1, 2)
+            if self.shape
+            else (1, "Compute")
+            if bound == "Compute"
+            else (2, "Memory")
+        )
+
+    @property
     def margin(self) -> Any:
         """How many times slower the bottleneck is than the other."""
         return self._binding()[1]
@@ -174,13 +186,23 @@ class SingleNodeModel(ForwardModel):
         stored = None if kv_precision is None else border.format(kv_precision, "kv_precision")
         border.close()
         arguments.update(model=network, hardware=device)
-        return _solve(Question(type(self), arguments), network, device, number, batch, eta, context, stored, raise_errors)
+        return _solve(
+            Question(type(self), arguments), network, device, number, batch, eta, context, stored, raise_errors
+        )
 
 
 def _solve(
-    question: Question, model: Any, device: Any, number: Any, batch: Any, eta: Any, context: Any, stored: Any, strict: bool
+    question: Question,
+    model: Any,
+    device: Any,
+    number: Any,
+    batch: Any,
+    eta: Any,
+    context: Any,
+    stored: Any,
+    strict: bool,
 ) -> PerformanceProfile:
-    textbook, chip = Defaults["Textbook"].si, device.si
+    assumed, chip = textbook(), device.si
     peak, notes = peak_in(device, number)
     if context is None:
         context = 2048.0
@@ -188,7 +210,7 @@ def _solve(
             context = min(context, model.si.positions or context, model.si.max_context or context)
     value = number.si.activation_bits / 8 if stored is None else stored.bytes_per_value()
     work: Pass = inference_pass(
-        model, batch, context, number.bytes_per_value(), value, textbook.activation_share, textbook.prefill_chunk
+        model, batch, context, number.bytes_per_value(), value, assumed.activation_share, assumed.prefill_chunk
     )
     footprint = roofline_footprint(work)
     capacity, bandwidth, level = _level(chip, work, footprint)
@@ -203,9 +225,9 @@ def _solve(
     elif not np.all(feasible):
         notes += ("where it does not fit, times are those of the same chip with enough memory",)
     compute = roofline.compute_time(work.flops, peak, eta)
-    overhead = memory_equations.launch_time(work.launches, textbook.layer_overhead, chip.dispatch_latency)
+    overhead = memory_equations.launch_time(work.launches, assumed.layer_overhead, chip.dispatch_latency)
     time = roofline.roofline_time(compute, memory, overhead)
-    idle, per_flop, tdp = power_terms(device, peak, chip.memory_bandwidth, textbook)
+    idle, per_flop, tdp = power_terms(device, peak, chip.memory_bandwidth, assumed)
     answer = PerformanceProfile(
         question=question,
         shape=shape,
@@ -223,7 +245,7 @@ def _solve(
         peak=peak,
         peak_flops_actual=peak * eta,
         peak_bw_actual=bandwidth,
-        energy=energy.chip_energy(time, idle, work.flops, per_flop, work.traffic, textbook.memory_energy, tdp),
+        energy=energy.chip_energy(time, idle, work.flops, per_flop, work.traffic, assumed.memory_energy, tdp),
         feasible=feasible,
     )
     if strict and not np.all(feasible):
@@ -245,7 +267,11 @@ def _level(chip: Any, work: Pass, footprint: Bytes) -> tuple[Bytes, BytesPerSeco
         return capacity, bandwidth, ()
     inside = footprint <= chip.sram_capacity
     if np.all(inside):
-        return np.maximum(capacity, chip.sram_capacity), chip.sram_bandwidth, ("weights and activations stay in on-chip SRAM",)
+        return (
+            np.maximum(capacity, chip.sram_capacity),
+            chip.sram_bandwidth,
+            ("weights and activations stay in on-chip SRAM",),
+        )
     return capacity, np.where(inside, chip.sram_bandwidth, bandwidth)[()], ()
 
 
@@ -284,7 +310,8 @@ class Engine:
             from .training import TrainingStep
 
             return TrainingStep().solve(
-                model, hardware, batch_size, precision, efficiency, raise_errors, seq_len=seq_len,
+                model, hardware, batch_size, precision, efficiency, raise_errors,
+                seq_len=2048 if seq_len is None else seq_len,
                 zero_stage=zero_stage, dp_size=dp_size, is_lora=is_lora,
                 activation_recomputation=activation_recomputation,
             )  # fmt: skip
@@ -311,5 +338,3 @@ class Engine:
             for batch in batch_sizes
             for precision in precisions
         ]  # fmt: skip
-
-

@@ -36,6 +36,8 @@ def check(plan: Plan, model: Transformer, group: Wiring) -> Any:
         InvalidPlanError: heads do not divide, more stages than layers, experts to split in a dense model, or more
             chips than there are
     """
+    if alone(plan):
+        return True
     m = model.si
     experts = m.experts or 1.0
     rules = [
@@ -48,14 +50,20 @@ def check(plan: Plan, model: Transformer, group: Wiring) -> Any:
     for fine, name, value, what, near in rules:
         good = np.logical_and(good, fine)
         if not np.ndim(fine) and not fine:
-            close = alternatives([str(n) for n in sorted(near, key=lambda n: abs(n - value))[:3]]) if near else f"at most {what}"
+            close = (
+                alternatives([str(n) for n in sorted(near, key=lambda n: abs(n - value))[:3]])
+                if near
+                else f"at most {what}"
+            )
             problems.append(f"{name} {value:g} does not divide {what}; try {close}" if near
                             else f"{name} {value:g} is more than {what}")  # fmt: skip
     if group.chips is not None:
         fine = plan.chips <= group.chips
         good = np.logical_and(good, fine)
         if not np.ndim(fine) and not fine:
-            problems.append(f"tp {plan.tp:g} x pp {plan.pp:g} x ep {plan.ep:g} needs {plan.chips:g} chips; there are {group.chips:g}")
+            problems.append(
+                f"tp {plan.tp:g} x pp {plan.pp:g} x ep {plan.ep:g} needs {plan.chips:g} chips; there are {group.chips:g}"
+            )
     if problems:
         raise InvalidPlanError(problems)
     return good if np.ndim(good) else bool(good)
@@ -67,7 +75,8 @@ def _divisors(number: float) -> list[int]:
 
 def alone(plan: Plan) -> bool:
     """Whether every group is a single chip."""
-    return bool(np.all(plan.chips == 1))
+    ranks = plan.tp * plan.pp * plan.ep
+    return ranks == 1.0 if type(ranks) is float else bool(np.all(ranks == 1))
 
 
 def kv_share(plan: Plan, model: Shape) -> Any:

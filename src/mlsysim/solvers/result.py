@@ -63,6 +63,11 @@ class Result(Record):
         """What was assumed or replaced on the way to the answer."""
         return list(self.notes)
 
+    @property
+    def binding_wall(self) -> Any:
+        """The wall that binds: its number and name; a mapping from ``bottleneck`` where the resolver knows several."""
+        return self.question.resolver.walls[0][:2] if self.question.resolver.walls else None
+
     def interval(self, probability: float = 0.9) -> dict[str, Any] | None:
         """A prediction interval where the answer rests on measured efficiency; None where it is a bound."""
         return None
@@ -119,8 +124,12 @@ class Result(Record):
             unit = units.get(name)
             label = f"{name} [{unit}]" if unit not in (None, "1") else name
             columns[label] = np.broadcast_to(np.asarray(bare), self.shape).ravel()
-        return polars.DataFrame({name: column.tolist() if column.dtype.kind in "UO" else np.ascontiguousarray(column)
-                                 for name, column in columns.items()})
+        return polars.DataFrame(
+            {
+                name: column.tolist() if column.dtype.kind in "UO" else np.ascontiguousarray(column)
+                for name, column in columns.items()
+            }
+        )
 
     def explain(self) -> Explanation:
         """Where each number comes from: equations, inputs, units and sources, down to the datasheet."""
@@ -133,7 +142,9 @@ class Result(Record):
                 value = object.__getattribute__(again, name)
                 if isinstance(value, (float, np.floating, np.ndarray)) and value is not None:
                     lines.append(ledger.line(name, value, units.get(name)))
-        asked = ", ".join(f"{name}={_asked(value)}" for name, value in self.question.arguments.items() if value is not None)
+        asked = ", ".join(
+            f"{name}={_asked(value)}" for name, value in self.question.arguments.items() if value is not None
+        )
         inner = {id(below.value) for line in lines for below in line.walk() if below is not line}
         told = [line for line in lines if line.formula and id(line.value) not in inner]
         return Explanation(f"{type(self).__name__} of {asked}", told, again.notes)
@@ -191,7 +202,9 @@ def _asked(value: Any) -> Any:
 def _own(value: Any) -> Any:
     """A number as an object of its own, so that the ledger can tell it from an equal one."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return np.array(value, dtype=np.float64) if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" else value
+        return (
+            np.array(value, dtype=np.float64) if isinstance(value, np.ndarray) and value.dtype.kind in "iuf" else value
+        )
     return float(repr(float(value)))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import Defaults
+from ..catalog import textbook
 from ..catalog.models import Transformer
 from ..errors import InvalidInputError
 from ..machine.textbook import Wiring, peak_in, power_terms, wiring
@@ -211,20 +211,26 @@ class ServingModel(ForwardModel):
             tokens=border.count("seq_len", seq_len),
             batch=border.count("batch_size", batch_size),
             eta=border.fraction("efficiency", efficiency),
-            network=np.inf if decode_hardware is None else border.quantity("network_bandwidth", network_bandwidth, "byte/second"),
+            network=np.inf
+            if decode_hardware is None
+            else border.quantity("network_bandwidth", network_bandwidth, "byte/second"),
             acceptance=border.fraction("draft_acceptance_rate", draft_acceptance_rate, closed=True),
             cached=border.count("cached_prefix_len", cached_prefix_len, least=0),
             drafted=None if draft_tokens is None else border.count("draft_tokens", draft_tokens),
             stored=None if kv_precision is None else border.format(kv_precision, "kv_precision"),
-            plan=plans.Plan(border.count("tp_size", tp_size), border.count("pp_size", pp_size), border.count("ep_size", ep_size)),
+            plan=plans.Plan(
+                border.count("tp_size", tp_size), border.count("pp_size", pp_size), border.count("ep_size", ep_size)
+            ),
         )
         border.close()
-        if np.any(asked.cached > asked.tokens):
+        if np.any(np.greater(asked.cached, asked.tokens)):
             raise InvalidInputError("cached_prefix_len: expected at most seq_len")
         for which in (network, draft):
             if which is not None and (not isinstance(which, Transformer) or which.architecture != "transformer"):
                 raise unsupported("ServingModel", which, "models that generate tokens one by one (try Engine.solve)")
-        arguments.update(model=network, hardware=machine, decode_hardware=None if decoder is machine else decoder, draft_model=draft)
+        arguments.update(
+            model=network, hardware=machine, decode_hardware=None if decoder is machine else decoder, draft_model=draft
+        )
         return _solve(Question(type(self), arguments), network, machine, decoder, draft, asked)
 
 
@@ -255,12 +261,12 @@ class _Step:
 
 
 def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: Any, q: _Asked) -> ServingResult:
-    textbook = Defaults["Textbook"].si
+    assumed = textbook()
     weight = q.number.bytes_per_value()
     value = (q.number.si.activation_bits / 8) if q.stored is None else q.stored.bytes_per_value()
     activation = q.number.si.activation_bits / 8
-    here, there = wiring(machine, textbook.link_latency), None
-    there = here if decoder is machine else wiring(decoder, textbook.link_latency)
+    here, there = wiring(machine, assumed.link_latency), None
+    there = here if decoder is machine else wiring(decoder, assumed.link_latency)
     valid = plans.check(q.plan, model, here)
     if there is not here:
         valid = np.logical_and(valid, plans.check(q.plan, model, there))
@@ -273,29 +279,31 @@ def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: An
 
     # Prefill: micro-batches fill the pipeline, so its stages overlap except while it fills and drains.
     chips = q.plan.chips
-    micro = np.minimum(q.plan.pp, q.batch)
+    micro = 1.0 if single else np.minimum(q.plan.pp, q.batch)
     passes = micro + q.plan.pp - 1
-    flops = memory.sum_of_flops(
-        eq.linear_flops(m.active, new * q.batch), prefill_attention(m, new, q.cached, q.batch)
-    )
+    flops = memory.sum_of_flops(eq.linear_flops(m.active, new * q.batch), prefill_attention(m, new, q.cached, q.batch))
     moved = memory.sum_of_bytes(
-        _weights_read(m, q.plan, weight, new * q.batch / micro), kept if single else kept * plans.kv_share(q.plan, m), 0.0
+        _weights_read(m, q.plan, weight, new * q.batch / micro),
+        kept if single else kept * plans.kv_share(q.plan, m),
+        0.0,
     )
     prefill = _Step(
         compute=roofline.compute_time(flops, peak if single else peak * chips * micro / passes, q.eta),
-        memory=roofline.memory_time(moved if single else moved * passes / (q.plan.pp * micro), here.chip.si.memory_bandwidth),
+        memory=roofline.memory_time(
+            moved if single else moved * passes / (q.plan.pp * micro), here.chip.si.memory_bandwidth
+        ),
         communication=0.0 if single else plans.communication(q.plan, m, here, new * q.batch, activation),
         overhead=here.chip.si.dispatch_latency,
     )
     transfer = 0.0 if there is here else roofline.memory_time(kept, q.network)
 
     # Decode: with a draft, one pass of the served model verifies all drafted tokens and adds one.
-    drafted = 0.0 if draft is None else (textbook.drafted_tokens if q.drafted is None else q.drafted)
-    step = _decode(m, there, decode_peak, q, weight, value, activation, drafted + 1.0, single, textbook)
+    drafted = 0.0 if draft is None else (assumed.drafted_tokens if q.drafted is None else q.drafted)
+    step = _decode(m, there, decode_peak, q, weight, value, activation, drafted + 1.0, single, assumed)
     per_step, draft_time, draft_weights, draft_cache = 1.0, 0.0, 0.0, 0.0
     if draft is not None:
         small = shape(draft)
-        one = _decode(small, there, decode_peak, q, weight, value, activation, 1.0, single, textbook)
+        one = _decode(small, there, decode_peak, q, weight, value, activation, 1.0, single, assumed)
         exposed = memory.sum_of_times(one.overhead, one.communication, 0.0)
         draft_time = drafted * roofline.roofline_time(one.compute, one.memory, exposed)
         per_step = eq.speculative_tokens(q.acceptance, drafted)
@@ -307,7 +315,10 @@ def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: An
     weights = eq.weight_size(m.parameters, weight)
     held = weights if single else plans.weight_share(q.plan, m, weights)
     working = eq.prefill_activation_size(
-        np.minimum(np.maximum(new * q.batch, q.batch), np.maximum(textbook.prefill_chunk, q.batch)), m.hidden, m.widest / q.plan.tp, activation
+        np.minimum(np.maximum(new * q.batch, q.batch), np.maximum(assumed.prefill_chunk, q.batch)),
+        m.hidden,
+        m.widest / q.plan.tp,
+        activation,
     )
     caches = kept if single else kept * plans.kv_share(q.plan, m)
     used = memory.sum_of_bytes(held, caches, working)
@@ -319,7 +330,19 @@ def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: An
     if there is not here:
         prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), here.chip.si.memory_capacity
         fits = fits & (prefill_used <= prefill_capacity)
-    answer_shape = shape_of(q.tokens, q.batch, q.eta, q.cached, q.acceptance, chips, q.network, peak, decode_peak, capacity, prefill_capacity)
+    answer_shape = shape_of(
+        q.tokens,
+        q.batch,
+        q.eta,
+        q.cached,
+        q.acceptance,
+        chips,
+        q.network,
+        peak,
+        decode_peak,
+        capacity,
+        prefill_capacity,
+    )
     most = np.floor(np.maximum(capacity - held - working - draft_cache, 0.0) * q.batch / np.maximum(caches, 1e-300))
     return ServingResult(
         question=question,
@@ -348,7 +371,7 @@ def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: An
         prefill_memory_capacity=prefill_capacity,
         max_batch_size=np.where(valid, most, 0.0) if np.ndim(valid) else most,
         prompt_cache_hit_ratio=q.cached / q.tokens,
-        energy_per_token=_energy(there, decode_peak, step, m, q, weight, read, drafted, draft_time, per_step, textbook),
+        energy_per_token=_energy(there, decode_peak, step, m, q, weight, read, drafted, draft_time, per_step, assumed),
         feasible=np.logical_and(fits, valid) if np.ndim(valid) else fits,
     )
 
@@ -364,7 +387,7 @@ def _weights_read(m: Shape, plan: plans.Plan, weight: Bytes, tokens: Count) -> B
 
 def _decode(
     m: Shape, group: Wiring, peak: Any, q: _Asked, weight: Bytes, value: Bytes, activation: Bytes, tokens: Count,
-    single: bool, textbook: Any,
+    single: bool, assumed: Any,
 ) -> _Step:  # fmt: skip
     """One decode pass in which every sequence adds ``tokens``; pipeline stages work on different sequences."""
     batch = q.batch if single else q.batch / np.minimum(q.plan.pp, q.batch)
@@ -379,31 +402,34 @@ def _decode(
         compute=roofline.compute_time(flops, peak if single else peak * ranks, q.eta),
         memory=roofline.memory_time(moved, group.chip.si.memory_bandwidth),
         communication=0.0 if single else plans.communication(q.plan, m, group, batch * tokens, activation),
-        overhead=memory.launch_time(m.layers, textbook.layer_overhead),
+        overhead=memory.launch_time(m.layers, assumed.layer_overhead),
     )
 
 
 def _energy(
     group: Wiring, peak: Any, step: _Step, m: Shape, q: _Asked, weight: Bytes, read: Bytes, drafted: Count,
-    draft_time: Seconds, per_step: Count, textbook: Any,
+    draft_time: Seconds, per_step: Count, assumed: Any,
 ) -> Any:  # fmt: skip
     """Energy of all chips of the group for one generated token; drafting is charged at idle power and its share of time."""
-    idle, per_flop, tdp = power_terms(group.chip, peak, group.chip.si.memory_bandwidth, textbook)
+    idle, per_flop, tdp = power_terms(group.chip, peak, group.chip.si.memory_bandwidth, assumed)
     exposed = memory.sum_of_times(step.overhead, step.communication, draft_time)
     time = roofline.roofline_time(step.compute, step.memory, exposed)
     flops = eq.linear_flops(m.active, q.batch * (drafted + 1.0)) / q.plan.chips
-    moved = memory.sum_of_bytes(_weights_read(m, q.plan, weight, q.batch) / q.plan.pp, read * plans.kv_share(q.plan, m), 0.0)
-    joules = energy.chip_energy(time, idle, flops, per_flop, moved, textbook.memory_energy, tdp)
+    moved = memory.sum_of_bytes(
+        _weights_read(m, q.plan, weight, q.batch) / q.plan.pp, read * plans.kv_share(q.plan, m), 0.0
+    )
+    joules = energy.chip_energy(time, idle, flops, per_flop, moved, assumed.memory_energy, tdp)
     return joules * q.plan.chips / (q.batch * per_step)
 
 
 def _notes(notes: tuple[str, ...], here: Wiring, there: Wiring, model: Transformer, q: _Asked) -> tuple[str, ...]:
     found = list(notes)
-    if not plans.alone(q.plan):
-        found += [note for group in ((here,) if there is here else (here, there)) for note in group.notes]
-    longest, limit = np.max(q.tokens), model.si.max_context or model.si.positions
+    if here.notes and not plans.alone(q.plan):
+        found += [note for group in (here, there) for note in group.notes]
+    longest = q.tokens if type(q.tokens) is float else np.max(q.tokens)
+    limit = model.si.max_context or model.si.positions
     if limit is not None and longest > limit:
         found.append(f"{longest:g} tokens exceed the {limit:g} that {model.id} was made for")
     if model.note:
         found.append(f"{model.id}: {model.note}")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found)) if found else ()

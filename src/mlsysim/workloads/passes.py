@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -63,7 +62,11 @@ def decode_attention(model: Shape, context: Count, sequences: Count, tokens: Cou
     """FLOPs of attention when each sequence adds ``tokens`` to a cache of ``context`` tokens."""
     work: Flop = None
     for kind in model.attention:
-        pairs = _at_most(context, kind.window) if type(tokens) is float and tokens == 1.0 else _at_most(context, kind.window) * tokens
+        pairs = (
+            _at_most(context, kind.window)
+            if type(tokens) is float and tokens == 1.0
+            else _at_most(context, kind.window) * tokens
+        )
         one = eq.attention_flops(
             pairs, sequences, kind.layers, kind.heads, kind.decode_query_dim, kind.decode_value_dim
         )
@@ -128,7 +131,9 @@ def _decoder(model: Transformer, batch: Count, context: Count, weight: Bytes, va
     kept, read = cache_size(m, context, batch, value)
     flops = memory.sum_of_flops(eq.linear_flops(m.active, batch), decode_attention(m, context, batch))
     activations = eq.prefill_activation_size(batch, m.hidden, m.widest, value)
-    return Pass(flops, weights, memory.sum_of_bytes(read_weights(m, weight, batch), read, 0.0), kept, activations, m.layers)
+    return Pass(
+        flops, weights, memory.sum_of_bytes(read_weights(m, weight, batch), read, 0.0), kept, activations, m.layers
+    )
 
 
 def read_weights(model: Shape, weight: Bytes, tokens: Count) -> Bytes:

@@ -108,7 +108,9 @@ def _attention(m: Any) -> tuple[tuple[Attention, ...], tuple[Cache, ...]]:
         caches.append(Cache(eq.cached_values(full, *keys), read=sparse))
         if m.index_topk is not None:
             # the indexer scores every cached token with small keys of its own
-            attention.append(Attention(full, m.index_heads or 1.0, m.index_head_dim or 0.0, 0.0, m.index_head_dim or 0.0, 0.0))
+            attention.append(
+                Attention(full, m.index_heads or 1.0, m.index_head_dim or 0.0, 0.0, m.index_head_dim or 0.0, 0.0)
+            )
             caches.append(Cache(full * (m.index_head_dim or 0.0)))
     if windowed:
         window = m.sliding_window if m.sliding_window is not None else eq.EVERYTHING
@@ -150,7 +152,9 @@ def parameter_count(model: Transformer) -> float:
         count += (m.decoder_layers or 0.0) * _softmax_attention(m)
     count += _linear_attention(m) + _mamba(m)
     if m.index_heads:
-        per = (m.q_lora_rank or m.hidden) * m.index_heads * m.index_head_dim + m.hidden * (m.index_head_dim + m.index_heads)
+        per = (m.q_lora_rank or m.hidden) * m.index_heads * m.index_head_dim + m.hidden * (
+            m.index_head_dim + m.index_heads
+        )
         count += softmax * per
     count += _mlps(m)
     norms = 2.0 * m.layers + 1
@@ -161,7 +165,13 @@ def parameter_count(model: Transformer) -> float:
 def _softmax_attention(m: Any) -> Any:
     if m.kv_lora_rank is not None:
         count = eq.latent_attention_parameters(
-            m.hidden, m.heads, m.q_lora_rank or 0.0, m.kv_lora_rank, m.qk_nope_head_dim, m.qk_rope_head_dim or 0.0, m.v_head_dim
+            m.hidden,
+            m.heads,
+            m.q_lora_rank or 0.0,
+            m.kv_lora_rank,
+            m.qk_nope_head_dim,
+            m.qk_rope_head_dim or 0.0,
+            m.v_head_dim,
         )
         return count + (m.q_lora_rank or 0.0) + m.kv_lora_rank
     count = eq.attention_parameters(m.hidden, m.heads, m.kv_heads, m.head_dim)
@@ -179,7 +189,11 @@ def _linear_attention(m: Any) -> Any:
     values = (m.linear_value_heads or 0.0) * (m.linear_value_head_dim or 0.0)
     heads = m.linear_value_heads or 0.0
     # query, key, value, output gate; two scalars a head (decay, update); output; the short convolution; a gated norm
-    per = m.hidden * (2 * keys + 2 * values + 2 * heads) + values * m.hidden + (m.conv_kernel or 0.0) * (2 * keys + values)
+    per = (
+        m.hidden * (2 * keys + 2 * values + 2 * heads)
+        + values * m.hidden
+        + (m.conv_kernel or 0.0) * (2 * keys + values)
+    )
     return m.linear_layers * (per + 2 * heads + (m.linear_value_head_dim or 0.0))
 
 
