@@ -7,6 +7,17 @@ from typing import Any
 from .errors import InvalidInputError
 
 
+SI_UNITS = {
+    "B": "byte",
+    "B/s": "byte/second",
+    "FLOP": "flop",
+    "FLOP/s": "flop/second",
+    "s": "second",
+    "J": "joule",
+    "W": "watt",
+}
+
+
 def number(value: Any) -> str:
     """A number with as many digits as a reader needs.
 
@@ -33,7 +44,12 @@ def cell(value: Any) -> str:
         ('0.1900', 'yes', 'PASS')
     """
     if hasattr(value, "magnitude") and hasattr(value, "units"):
-        return f"{number(value.magnitude)} {value.units:~P}".rstrip()
+        unit = f"{value.units:~P}"
+        if unit in SI_UNITS:  # an answer as it is stored: in the unit a person would choose
+            from .solvers.ledger import shown
+
+            return shown(value.magnitude, SI_UNITS[unit])
+        return f"{number(value.magnitude)} {unit}".rstrip()
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

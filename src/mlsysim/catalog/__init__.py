@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError, alternatives, nearest
-from .assumptions import Assumptions
+from .assumptions import ASSUMED
 from .formats import NumberFormat
 from .hardware import Device
 from .infra import Datacenter, GridProfile, Price, RackProfile, Reliability
@@ -89,7 +89,20 @@ Systems = Registry(
     dict(zip(_SYSTEMS, ["Nodes", "Fabrics", "Clusters", "Tiers"], strict=True)),
     _by_family(_SYSTEMS),
 )
-Defaults = Registry("assumptions", {"assumptions": "All"}, lambda family, facts, label: Assumptions)
+
+
+def _assumed_class(family: str, facts: Mapping[str, Any], label: str) -> type[Spec]:
+    kind = Path(label).stem if family == "assumptions" else family
+    if kind not in ASSUMED:
+        raise CatalogError(f"{label}: no class of assumptions for {kind!r}; there are {alternatives(ASSUMED)}")
+    return ASSUMED[kind]
+
+
+Defaults = Registry(
+    "assumptions",
+    {"assumptions": "All", "scaling": "Scaling", "fidelity": "Fidelity", "utilisation": "Utilisation"},
+    _assumed_class,
+)
 
 
 @functools.cache

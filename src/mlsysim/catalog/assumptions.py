@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..units import Count, Fraction, JoulesPerByte, Seconds
+from ..units import Bytes, Count, DollarsPerJoule, DollarsPerKilogram, Fraction, JoulesPerByte, Seconds
 from .spec import Spec
 
 
@@ -19,3 +19,104 @@ class Assumptions(Spec):
     idle_share: Fraction
     memory_energy: JoulesPerByte
     activation_share: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Economics(Spec):
+    """Planning figures of owning and running machines."""
+
+    life: Seconds
+    maintenance_share: Fraction
+    electricity_price: DollarsPerJoule
+    pue: Fraction
+    carbon_price: DollarsPerKilogram
+    baseline_region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reasoning(Spec):
+    """How much a model thinks."""
+
+    tokens_per_step: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineTuning(Spec):
+    """How adapters are usually made."""
+
+    rank: Count
+    tokens_per_pass: Count
+    training_efficiency: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScalingLaw(Spec):
+    """A fitted law of the loss: E + A / N^alpha + B / D^beta, in nats a token."""
+
+    irreducible: Count
+    parameter_scale: Count
+    token_scale: Count
+    parameter_exponent: Count
+    token_exponent: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AccuracyLoss(Spec):
+    """What a compression cost one model on one benchmark, as a share of the score before; from best to worst seen."""
+
+    method: str
+    model: str
+    benchmark: str
+    smallest: Fraction
+    largest: Fraction
+    bits: Count | None = None
+    sparsity: Fraction | None = None
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeasuredUtilisation(Spec):
+    """Share of a device's dense peak that published runs of one kind of work reached, from lowest to highest."""
+
+    work: str
+    lowest: Fraction
+    highest: Fraction
+    conditions: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Operations(Spec):
+    """Planning figures of running machines and services."""
+
+    repair_time: Seconds
+    spare_supplies: Count
+    slo_factor: Count
+    length_spread: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training(Spec):
+    """What a planned training run takes for granted where nothing is said."""
+
+    master_weight: Bytes
+    logit: Bytes
+    buffer_share: Fraction
+    gathered_layers: Count
+    adapter_rank: Count
+    switch_radix: Count
+    weight_reads: Count
+    search_microbatch: Count
+
+
+ASSUMED: dict[str, type[Spec]] = {
+    "textbook": Assumptions,
+    "training": Training,
+    "economics": Economics,
+    "operations": Operations,
+    "reasoning": Reasoning,
+    "finetuning": FineTuning,
+    "scaling": ScalingLaw,
+    "fidelity": AccuracyLoss,
+    "utilisation": MeasuredUtilisation,
+}
+"""The class of each file of assumptions (by its name), or of each folder of alike ones."""

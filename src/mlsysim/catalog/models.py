@@ -57,15 +57,18 @@ class Transformer(Workload):
     mlp_matrices: Count = 3.0
     mlp_layers: Count | None = None
     tied_embeddings: bool = False
+    embedding_dim: Count | None = None
     positions: Count | None = None
     max_context: Count | None = None
     bias: bool = False
     qkv_bias: bool = False
     norm_bias: bool = False
     qk_norm: bool = False
+    attention_gate: bool = False
     experts: Count | None = None
     active_experts: Count | None = None
     expert_ffn: Count | None = None
+    expert_hidden: Count | None = None
     shared_experts: Count | None = None
     shared_expert_ffn: Count | None = None
     first_dense_layers: Count | None = None
@@ -75,8 +78,17 @@ class Transformer(Workload):
     qk_nope_head_dim: Count | None = None
     qk_rope_head_dim: Count | None = None
     v_head_dim: Count | None = None
+    o_lora_rank: Count | None = None
+    o_groups: Count | None = None
     sliding_window: Count | None = None
     window_layers: Count | None = None
+    window_heads: Count | None = None
+    window_kv_heads: Count | None = None
+    window_head_dim: Count | None = None
+    compress_ratio: Count | None = None
+    compressed_layers: Count | None = None
+    heavy_compress_ratio: Count | None = None
+    heavy_compressed_layers: Count | None = None
     attention_layers: Count | None = None
     linear_layers: Count | None = None
     linear_key_heads: Count | None = None
@@ -90,6 +102,8 @@ class Transformer(Workload):
     ssm_head_dim: Count | None = None
     ssm_groups: Count | None = None
     ssm_expand: Count | None = None
+    dt_rank: Count | None = None
+    index_layers: Count | None = None
     index_heads: Count | None = None
     index_head_dim: Count | None = None
     index_topk: Count | None = None
@@ -107,9 +121,10 @@ class Transformer(Workload):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ConvNet(Workload):
-    """A convolutional (or other vision) network, known by its published cost."""
+    """A convolutional (or other vision) network, known by its published cost and, if written out, its layers."""
 
     parameters: Count
+    stages: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -141,6 +156,7 @@ class Diffusion(Workload):
     vae_parameters: Count | None = None
     hidden: Count | None = None
     heads: Count | None = None
+    stages: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +166,9 @@ class Recommender(Workload):
     embedding_tables: Count | None = None
     embedding_dim: Count | None = None
     embedding_rows: Count | None = None
+    embedding_lookups: Count | None = None
+    cross_layers: Count | None = None
+    cross_rank: Count | None = None
     bottom_mlp: str | None = None
     top_mlp: str | None = None
 
@@ -161,6 +180,7 @@ CLASSES: dict[str, type[Workload]] = {
     "cnn": ConvNet,
     "mlp": ConvNet,
     "vision": ConvNet,
+    "speech": ConvNet,
     "ssm": StateSpace,
     "diffusion": Diffusion,
     "dlrm": Recommender,

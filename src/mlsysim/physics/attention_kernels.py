@@ -74,7 +74,9 @@ def attention_block_time(
         >>> attention_block_time(128.0, 128.0, 128.0, 132.0, 989e12, 0.75, 16 * 1.755e9, 0.5)
         1.784...e-06
     """
-    return 2 * multiply_add * rows * keys * head_dim * cores / (efficiency * peak) + softmax * rows * keys / exponentials
+    return (
+        2 * multiply_add * rows * keys * head_dim * cores / (efficiency * peak) + softmax * rows * keys / exponentials
+    )
 
 
 @equation
@@ -135,9 +137,7 @@ def key_value_splits(rows: Count, cores: Count, blocks: Count) -> Count:
 
 
 @equation
-def core_stream_time(
-    blocks: Count, block: Bytes, cores: Count, bandwidth: BytesPerSecond, share: Fraction
-) -> Seconds:
+def core_stream_time(blocks: Count, block: Bytes, cores: Count, bandwidth: BytesPerSecond, share: Fraction) -> Seconds:
     r"""Time of one core to stream its blocks when one core alone can draw only so much bandwidth.
 
     .. math:: t = \frac{k b S}{\kappa B}

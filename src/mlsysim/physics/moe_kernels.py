@@ -49,7 +49,7 @@ def expected_active_experts(assignments: Count, experts: Count) -> Count:
 
     Examples:
         >>> expected_active_experts(128.0, 128.0)
-        80.9...
+        81.09...
     """
     return experts * (1 - (1 - 1 / experts) ** assignments)
 

@@ -59,6 +59,8 @@ def shown(value: Any, unit: str | None) -> str:
 
 
 def _digits(number: float) -> str:
+    if not np.isfinite(number):
+        return "infinite" if number > 0 else "unknown" if np.isnan(number) else str(number)
     if number == int(number) and abs(number) < 1e7:
         return f"{int(number):,}"
     if 0.001 <= abs(number) < 1e7:

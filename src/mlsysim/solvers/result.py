@@ -134,7 +134,7 @@ class Result(Record):
     def explain(self) -> Explanation:
         """Where each number comes from: equations, inputs, units and sources, down to the datasheet."""
         arguments = {name: _own(value) for name, value in self.question.arguments.items()}
-        with recording(Ledger(arguments, (Defaults["Textbook"],))) as ledger:
+        with recording(Ledger(arguments, tuple(Defaults))) as ledger:
             again = Question(self.question.resolver, arguments).ask()
             lines = []
             units = field_units(type(again))
@@ -155,7 +155,10 @@ class Result(Record):
         found = []
         for name, value in self.values().items():
             bare = value.magnitude if hasattr(value, "magnitude") else value
-            if not isinstance(bare, (Mapping, Record)):
+            if isinstance(bare, (tuple, list)):
+                if all(isinstance(item, str) for item in bare):
+                    found.append((name.replace("_", " "), ", ".join(bare) or "none"))
+            elif not isinstance(bare, (Mapping, Record)):
                 found.append((name.replace("_", " "), shown(bare, units.get(name))))
         return found
 

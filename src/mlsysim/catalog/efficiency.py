@@ -1,0 +1,238 @@
+"""Fitted efficiencies: what kernels reach on the chips where they were measured, and what stands in elsewhere.
+
+One file a family (``gemm_bf16``, ``generation_attention``, ``all_reduce``...). A family has a few parameters with a
+physical meaning and a number of fits, each for one kernel on one device, on one generation of devices, or on any.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CatalogError, UnknownEntryError, nearest, normalised
+from . import yaml_file
+from .source import KINDS, Source
+
+FOLDER = Path(__file__).parent / "data" / "efficiency"
+ANY = "any"
+KEYS = {"scope", "kernel", "devices", "n", "source", "median", "p90", "sigma", "transfer", "values"}
+
+MEANING: Mapping[str, str] = {
+    "launch": "fixed time of the kernel on the chip, in seconds; no host time",
+    "compute": "share of the peak that the inner loop sustains",
+    "memory": "share of the memory bandwidth that a stream sustains",
+    "overlap": "sharpness of the overlap less one: 0 adds up, large takes the maximum",
+    "feed": "bandwidth from the shared cache to one core, in 64 bytes a clock",
+    "wave": "prologue and epilogue of one round of tiles, in seconds",
+    "split": "extra time to join a split dimension, in seconds",
+    "reach": "share of the last cache in which data that are read again can live",
+    "quantise": "fixed time of the kernel that quantises the activations, in seconds",
+    "quantise_memory": "share of the bandwidth that the quantising kernel sustains",
+    "eager": "least time between two launches from the host, in seconds; only where rows were timed so",
+    "softmax": "share of the exponentials that do not overlap with the products",
+    "balance": "sharpness less one between the average load and the longest row",
+    "diagonal": "extra blocks a row of blocks costs: prologue, masked diagonal, epilogue",
+    "rows": "queries of one tile",
+    "pack": "1 where a kernel fills a tile with the heads that share keys, else 0",
+    "wide": "exponent of the efficiency in the width of a head over 128, plus one",
+    "windowed": "1 where a kernel skips keys outside the window, 0 where it only masks them",
+    "cache_gain": "how much faster a cache hit is than memory, less one",
+    "stream": "bandwidth that one core can draw, over its equal share",
+    "row": "time to permute and join one token-expert pair, in seconds",
+    "token": "passes over the activations of all tokens, local or not",
+    "slot": "passes over a buffer of all token-expert pairs, local or not",
+    "shares": "largest group of heads that a decode kernel serves with one read of the keys",
+    "least": "smallest rows of an expert tile",
+    "most": "largest rows of an expert tile",
+    "latency": "latency of the low-latency protocol with two ranks, in seconds",
+    "growth": "growth of the latency with every further rank",
+    "low": "share of the link under the low-latency protocol",
+    "bulk_latency": "latency of the bulk protocol with two ranks, in seconds",
+    "bulk_growth": "growth of that latency with every further rank",
+    "bulk": "share of the link under the bulk protocol",
+    "middle": "share of the link under the protocol in between",
+}
+"""What every parameter means; a file may use no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """Parameters of one kernel, with what they were fitted on and how well they fit.
+
+    ``sigma`` is the standard deviation of the log of measured over predicted, for times below 10 us, below 100 us and
+    above; ``transfer`` is what to add in quadrature on a device that the fit has not seen.
+    """
+
+    family: str
+    scope: str
+    kernel: str
+    devices: tuple[str, ...]
+    n: int
+    source: Source
+    median: float | None
+    p90: float | None
+    sigma: tuple[float, float, float]
+    transfer: float
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Family:
+    """The fits of one family and the kernels that a stack runs by default on a generation of devices."""
+
+    id: str
+    name: str
+    fits: tuple[Fit, ...]
+    kernels: Mapping[str, Mapping[str, str]]
+    note: str = ""
+
+    def kernel(self, generation: str, stack: str, variant: str) -> str:
+        """The kernel that a stack runs for a variant (a precision); ``any`` where the family does not know."""
+        for scope in (generation, ANY):
+            named = self.kernels.get(scope, {})
+            for key in (f"{stack}/{variant}", f"{stack}/{ANY}"):
+                if key in named:
+                    return named[key]
+        return ANY
+
+    def choose(self, names: frozenset[str], generation: str, kernel: str) -> Fit:
+        """The nearest fit: this device, its generation, any device with this kernel; then the same for any kernel."""
+        return _choose(self, names, generation, kernel)
+
+
+@functools.lru_cache(maxsize=4096)
+def _choose(family: Family, names: frozenset[str], generation: str, kernel: str) -> Fit:
+    def rank(fit: Fit) -> tuple[int, int] | None:
+        if fit.kernel not in (kernel, ANY):
+            return None
+        place = (
+            0 if normalised(fit.scope) in names else 1 if fit.scope == generation else 2 if fit.scope == ANY else None
+        )
+        return None if place is None else (0 if fit.kernel == kernel else 1, place)
+
+    ranked = [(found, number) for number, fit in enumerate(family.fits) if (found := rank(fit)) is not None]
+    if not ranked:
+        raise CatalogError(
+            f"efficiency/{family.id}: no fit of kernel {kernel} for {generation} devices, and none for any"
+        )
+    return family.fits[min(ranked)[1]]
+
+
+_added: list[tuple[Path, str]] = []
+
+
+@functools.cache
+def families() -> Mapping[str, Family]:
+    """Every family, by id."""
+    found = {family.id: family for family in map(read, sorted(FOLDER.rglob("*.yaml")))}
+    for path, _ in _added:
+        extra = read(path)
+        base = found.get(extra.id)
+        if base is None:
+            found[extra.id] = extra
+        else:
+            kernels = {scope: {**base.kernels.get(scope, {}), **named} for scope, named in extra.kernels.items()}
+            found[extra.id] = Family(
+                id=base.id,
+                name=base.name,
+                fits=(*extra.fits, *base.fits),
+                kernels={**base.kernels, **kernels},
+                note=base.note,
+            )
+    return found
+
+
+def family(name: str) -> Family:
+    """A family by name.
+
+    Raises:
+        UnknownEntryError: no such family
+    """
+    known = families()
+    if name not in known:
+        raise UnknownEntryError("efficiency family", name, nearest(name, list(known)))
+    return known[name]
+
+
+def add(path: Path | str) -> Family:
+    """Add a file of your own, such as one written by ``calibrate_device``; its fits go before those of the catalog."""
+    extra = read(Path(path))
+    _added.append((Path(path), extra.id))
+    families.cache_clear()
+    _choose.cache_clear()
+    return extra
+
+
+def forget() -> None:
+    """Drop every file that was added."""
+    _added.clear()
+    families.cache_clear()
+    _choose.cache_clear()
+
+
+def read(path: Path) -> Family:
+    """The family in a file.
+
+    Raises:
+        CatalogError: a key is missing or unknown, or a number makes no sense
+    """
+    raw = yaml_file.read(path)
+    label = f"efficiency/{path.name}"
+    for key in ("id", "name", "sources", "fits"):
+        if key not in raw:
+            raise CatalogError(f"{label}: key {key!r} is missing")
+    sources = {key: _source(value, f"{label}: sources.{key}") for key, value in dict(raw["sources"]).items()}
+    fits = tuple(_fit(raw["id"], item, sources, f"{label}: fits[{number}]") for number, item in enumerate(raw["fits"]))
+    kernels = {
+        str(scope): {str(k): str(v) for k, v in named.items()} for scope, named in (raw.get("kernels") or {}).items()
+    }
+    return Family(id=str(raw["id"]), name=str(raw["name"]), fits=fits, kernels=kernels, note=str(raw.get("note") or ""))
+
+
+def _source(raw: Any, where: str) -> Source:
+    if not isinstance(raw, dict) or raw.get("kind") not in KINDS or not raw.get("title"):
+        raise CatalogError(f"{where}: expected a title and a kind")
+    wanted = "reason" if raw["kind"] in {"derived", "assumed"} else "url"
+    if not raw.get(wanted):
+        raise CatalogError(f"{where}: a {raw['kind']} source needs a {wanted}")
+    return Source(**{name: str(text) for name, text in raw.items()})
+
+
+def _fit(owner: str, raw: Any, sources: Mapping[str, Source], where: str) -> Fit:
+    if not isinstance(raw, dict) or not {"scope", "kernel", "source", "sigma", "values"} <= raw.keys():
+        raise CatalogError(f"{where}: expected scope, kernel, source, sigma and values")
+    for key in raw:
+        if key not in KEYS:
+            raise CatalogError(f"{where}: unknown key {key!r}")
+    if raw["source"] not in sources:
+        raise CatalogError(f"{where}: names no known source, found {raw['source']!r}")
+    values = {str(key): _number(value, f"{where}: values.{key}") for key, value in raw["values"].items()}
+    for key in values:
+        if key not in MEANING:
+            raise CatalogError(f"{where}: values.{key}: unknown parameter")
+    sigma: Sequence[Any] = raw["sigma"] if isinstance(raw["sigma"], list) else [raw["sigma"]] * 3
+    if len(sigma) != 3:
+        raise CatalogError(f"{where}: sigma: expected one number or three")
+    low, mid, high = (_number(value, f"{where}: sigma") for value in sigma)
+    return Fit(
+        family=owner,
+        scope=str(raw["scope"]),
+        kernel=str(raw["kernel"]),
+        devices=tuple(str(name) for name in raw.get("devices") or ()),
+        n=int(raw.get("n") or 0),
+        source=sources[raw["source"]],
+        median=None if raw.get("median") is None else _number(raw["median"], f"{where}: median"),
+        p90=None if raw.get("p90") is None else _number(raw["p90"], f"{where}: p90"),
+        sigma=(low, mid, high),
+        transfer=_number(raw.get("transfer", 0.0), f"{where}: transfer"),
+        values=values,
+    )
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= float(value) < 1e12:
+        raise CatalogError(f"{where}: expected a number of at least 0, found {value!r}")
+    return float(value)

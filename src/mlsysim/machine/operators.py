@@ -1,0 +1,200 @@
+"""Operators bound to a chip: shapes checked and formats resolved, waiting for the parameters of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidInputError, nearest
+from ..physics.attention_kernels import causal_pairs
+from . import kernels
+from .chip import Chip
+
+UNBOUNDED = 1e18
+"""A window wider than any context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator on one chip; ``run(parameters)`` gives seconds, ``floor`` is its speed of light.
+
+    ``outside`` says where the shape lies beyond those that kernels were measured with.
+    """
+
+    family: str
+    run: Callable[[Mapping[str, float]], Any]
+    floor: Any
+    precision: str
+    notes: tuple[str, ...] = ()
+    outside: Any = False
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a product is stored and computed: the rate it runs at, bytes a value, passes to quantise activations."""
+
+    family: str
+    rate: str
+    activation: float
+    weight: float
+    quantise: float = 0.0
+
+
+FORMATS: Mapping[str, Format] = {
+    "bf16": Format("gemm_bf16", "bf16", 2.0, 2.0),
+    "fp16": Format("gemm_bf16", "fp16", 2.0, 2.0),
+    "tf32": Format("gemm_bf16", "tf32", 4.0, 4.0),
+    "fp32": Format("gemm_bf16", "fp32", 4.0, 4.0),
+    "fp8": Format("gemm_fp8", "fp8", 1.0, 1.0, 1.0),
+    "fp8_static": Format("gemm_fp8", "fp8", 1.0, 1.0, 0.0),
+    "fp8_block": Format("gemm_fp8_block", "fp8", 1.0, 1.0, 1.0),
+    "nvfp4": Format("gemm_nvfp4", "fp4", 0.5625, 0.5625, 1.0),
+    "mxfp4": Format("gemm_nvfp4", "fp4", 0.53125, 0.53125, 1.0),
+    "int8": Format("gemm_int8", "int8", 1.0, 1.0, 1.0),
+    "w4a16": Format("gemm_w4a16", "bf16", 2.0, 0.53125),
+    "w8a16": Format("gemm_w8a16", "bf16", 2.0, 1.0),
+}
+MOE_FORMATS: Mapping[str, Format] = {
+    "bf16": Format("moe", "bf16", 2.0, 2.0),
+    "fp16": Format("moe", "fp16", 2.0, 2.0),
+    "fp32": Format("moe", "fp32", 4.0, 4.0),
+    "fp8": Format("moe", "fp8", 1.0, 1.0),
+    "fp8_block": Format("moe", "fp8", 1.0, 1.0),
+    "nvfp4": Format("moe", "fp4", 0.5625, 0.5625),
+    "mxfp4": Format("moe", "fp8", 1.0, 0.53125),
+    "w4a16": Format("moe", "bf16", 2.0, 0.53125),
+    "w4a16_mxfp4": Format("moe", "bf16", 2.0, 0.53125),
+    "w4a8": Format("moe", "fp8", 1.0, 0.53125),
+}
+KV_BYTES: Mapping[str, float] = {
+    "bf16": 2.0,
+    "fp16": 2.0,
+    "fp8": 1.0,
+    "int8": 1.0,
+    "fp32": 4.0,
+    "fp4": 0.5625,
+    "nvfp4": 0.5625,
+}
+
+
+def format_of(table: Mapping[str, Format], precision: str, weight: str | None = None) -> tuple[str, Format]:
+    """The format of a product; a weight format narrower than the activations names a weight-only kernel.
+
+    Raises:
+        InvalidInputError: no such format
+    """
+    name = precision.lower().replace("-", "_")
+    if weight is not None and weight != precision:
+        narrow = weight.lower().replace("-", "_")
+        if name in ("bf16", "fp16") and narrow in ("int4", "w4a16", "mxfp4", "nvfp4", "fp4"):
+            name = "w4a16"
+        elif name in ("bf16", "fp16") and narrow in ("int8", "fp8", "fp8_block"):
+            name = "w8a16" if "w8a16" in table else "fp8"
+        elif name in ("fp8", "fp8_static", "fp8_block") and narrow in ("int4", "mxfp4", "nvfp4", "fp4"):
+            name = "mxfp4"
+    if name not in table:
+        near = nearest(name, list(table))
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise InvalidInputError(f"precision: expected one of {', '.join(table)}, found {precision!r}{hint}")
+    return name, table[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The operators of one chip."""
+
+    chip: Chip
+
+    def _peak(self, rate: str) -> tuple[float, tuple[str, ...]]:
+        peak, used = self.chip.peak(rate)
+        close = used == rate or {used, rate} == {"bf16", "fp16"}
+        return peak, () if close else (f"{self.chip.id} has no {rate} peak; arithmetic runs in {used}",)
+
+    def gemm(self, m: Any, n: Any, k: Any, precision: str, weight: str | None = None) -> Operator:
+        """y[m, n] = x[m, k] W[n, k], with the quantisation of x where the format needs it."""
+        name, number = format_of(FORMATS, precision, weight)
+        peak, notes = self._peak(number.rate)
+        c = self.chip
+        operand = (number.activation, number.weight, 2.0)
+        m, n, k = np.asarray(m, float), np.asarray(n, float), np.asarray(k, float)
+        traffic = m * k * number.activation + n * k * number.weight + 2 * m * n
+        floor = np.maximum(2 * m * n * k / peak, traffic / c.bandwidth)
+
+        def run(p: Mapping[str, float]) -> Any:
+            return kernels.distinct(
+                (m, n, k), lambda a, b, d: kernels.gemm(p, c, a, b, d, peak, operand, number.quantise)
+            )
+
+        outside = (m > 32768) | (n > 262144) | (k > 262144)
+        return Operator(number.family, run, floor, name, notes, outside)
+
+    def context_attention(
+        self, batch: Any, new: Any, cached: Any, heads: Any, kv_heads: Any, head_dim: Any, window: Any,
+        kv_precision: str, arithmetic: str = "bf16", causal: bool = True, value_dim: Any = None,
+    ) -> Operator:  # fmt: skip
+        """Prefill attention of ``new`` tokens after ``cached`` ones."""
+        peak, notes = self._peak(arithmetic)
+        c, size = self.chip, kv_bytes(kv_precision)
+        value = head_dim if value_dim is None else value_dim
+        seen = UNBOUNDED if window is None else np.where(np.asarray(window) > 0, window, UNBOUNDED)
+        pairs = causal_pairs(new, cached, seen) if causal else new * (cached + new)
+        traffic = batch * (2 * new * heads * (head_dim + value) + 2 * kv_heads * (head_dim + value) * new * size)
+        floor = np.maximum(2 * batch * heads * pairs * (head_dim + value) / peak, traffic / c.bandwidth)
+        args = (batch, new, cached, heads, kv_heads, head_dim, seen, peak, size, causal, value_dim)
+        family = "context_attention" if value_dim is None else "mla_context"
+        return Operator(
+            family, lambda p: kernels.context_attention(p, c, *args), floor, kv_precision, notes, new * batch > 2e6
+        )
+
+    def generation_attention(
+        self, batch: Any, context: Any, heads: Any, kv_heads: Any, head_dim: Any, window: Any, kv_precision: str,
+        value_dim: Any = None,
+    ) -> Operator:  # fmt: skip
+        """One token of every sequence against its ``context`` cached tokens."""
+        peak, notes = self._peak("bf16")
+        c, size = self.chip, kv_bytes(kv_precision)
+        value = head_dim if value_dim is None else value_dim
+        seen = UNBOUNDED if window is None else np.where(np.asarray(window) > 0, window, UNBOUNDED)
+        read = np.minimum(context, seen)
+        floor = batch * kv_heads * read * (head_dim + value) * size / c.bandwidth
+        args = (batch, context, heads, kv_heads, head_dim, seen, peak, size, value_dim)
+        family = "generation_attention" if value_dim is None else "mla_generation"
+        return Operator(
+            family,
+            lambda p: kernels.generation_attention(p, c, *args),
+            floor,
+            kv_precision,
+            notes,
+            np.asarray(context) > 262144,
+        )
+
+    def moe(
+        self, tokens: Any, hidden: Any, ffn: Any, experts: Any, topk: Any, tp: Any, ep: Any, precision: str,
+        matrices: float = 3.0, imbalance: Any = 1.0, active: Any = None,
+    ) -> Operator:  # fmt: skip
+        """The experts of one rank, routing and permutation included."""
+        name, number = format_of(MOE_FORMATS, precision)
+        peak, notes = self._peak(number.rate)
+        c = self.chip
+        operand = (number.activation, number.weight)
+        rows = np.maximum(tokens * topk / ep, 1.0)
+        busy = np.minimum(np.maximum(experts / ep, 1.0), rows)
+        work = 2 * rows * matrices * hidden * ffn / tp
+        traffic = busy * matrices * hidden * ffn / tp * number.weight
+        floor = np.maximum(work / peak, traffic / c.bandwidth)
+        args = (tokens, hidden, ffn, experts, topk, tp, ep, peak, operand, matrices, imbalance, active)
+        return Operator("moe", lambda p: kernels.moe(p, c, *args), floor, name, notes)
+
+
+def kv_bytes(precision: str) -> float:
+    """Bytes of one cached value.
+
+    Raises:
+        InvalidInputError: no such format
+    """
+    if precision not in KV_BYTES:
+        raise InvalidInputError(f"kv_precision: expected one of {', '.join(KV_BYTES)}, found {precision!r}")
+    return KV_BYTES[precision]

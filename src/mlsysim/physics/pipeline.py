@@ -1,0 +1,181 @@
+"""Pipeline parallelism: idle time of the schedules, and the activations they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..units import Count, Fraction, Seconds
+from . import equation
+
+
+@equation
+def bubble_fraction(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Fraction:
+    r"""Share of a step that a stage idles while the pipeline fills and drains.
+
+    .. math:: f = \frac{p - 1}{v m + p - 1}
+
+    Args:
+        stages: pipeline stages, p [1]
+        microbatches: micro-batches of a step, m [1]
+        chunks: model chunks of each stage (interleaved schedule), v; 1 for GPipe and 1F1B [1]
+
+    Returns:
+        Share of the step [1].
+
+    Source:
+        Y. Huang et al., GPipe, NeurIPS 2019, arXiv:1811.06965, section 2.3; D. Narayanan et al., SC 2021,
+        arXiv:2104.04473, section 2.2.2.
+
+    Examples:
+        >>> round(bubble_fraction(8.0, 16.0), 6), round(bubble_fraction(8.0, 16.0, 4.0), 6)
+        (0.304348, 0.098592)
+    """
+    return (stages - 1) / (chunks * microbatches + stages - 1)
+
+
+@equation
+def bubble_overhead(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Fraction:
+    r"""Idle time of a pipeline over its busy time.
+
+    .. math:: r = \frac{1}{v} \frac{p - 1}{m}
+
+    Args:
+        stages: pipeline stages, p [1]
+        microbatches: micro-batches of a step, m [1]
+        chunks: model chunks of each stage, v [1]
+
+    Returns:
+        Idle over busy time [1].
+
+    Source:
+        D. Narayanan et al., Efficient large-scale language model training on GPU clusters using Megatron-LM, SC 2021,
+        arXiv:2104.04473, section 2.2.
+
+    Examples:
+        >>> bubble_overhead(8.0, 64.0), bubble_overhead(8.0, 64.0, 2.0)
+        (0.109375, 0.0546875)
+    """
+    return (stages - 1) / (chunks * microbatches)
+
+
+@equation
+def bubble_time(microbatch: Seconds, stages: Count, chunks: Count = 1.0) -> Seconds:
+    r"""Idle time of a stage in one step under GPipe, 1F1B or the interleaved schedule.
+
+    .. math:: t_b = \frac{(p - 1)\, t_{fb}}{v}
+
+    Args:
+        microbatch: forward and backward pass of one micro-batch through one stage, t_fb [second]
+        stages: pipeline stages, p [1]
+        chunks: model chunks of each stage, v [1]
+
+    Returns:
+        Time [second].
+
+    Source:
+        D. Narayanan et al., SC 2021, arXiv:2104.04473, section 2.2.
+
+    Examples:
+        >>> bubble_time(0.3, 8.0, 2.0)
+        1.0499...
+    """
+    return (stages - 1) * microbatch / chunks
+
+
+@equation
+def zero_bubble_time(forward: Seconds, backward: Seconds, weights: Seconds, stages: Count) -> Seconds:
+    r"""Idle time of a stage when gradients of weights fill the gaps (schedule ZB-H1, with the memory of 1F1B).
+
+    .. math:: t_b = (p - 1) (t_F + t_B - t_W)
+
+    Args:
+        forward: forward pass of a micro-batch through a stage, t_F [second]
+        backward: gradients of its inputs, t_B [second]
+        weights: gradients of its weights, t_W [second]
+        stages: pipeline stages, p [1]
+
+    Returns:
+        Time, at least zero [second].
+
+    Source:
+        P. Qi et al., Zero bubble pipeline parallelism, ICLR 2024, arXiv:2401.10241, table 2.
+
+    Examples:
+        >>> float(zero_bubble_time(1.0, 1.0, 1.0, 8.0))  # 1F1B: 21
+        7.0
+    """
+    return (stages - 1) * np.maximum(forward + backward - weights, 0 * forward)
+
+
+@equation
+def interleaved_first_in_flight(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Count:
+    r"""Micro-batches whose activations the first stage holds at once; 1F1B is the case of one chunk.
+
+    .. math:: k = \min\left(m, p + \frac{p - 1}{v} [v > 1] \right)
+
+    Args:
+        stages: pipeline stages, p [1]
+        microbatches: micro-batches of a step, m [1]
+        chunks: model chunks of each stage, v [1]
+
+    Returns:
+        Micro-batches of a whole stage [1].
+
+    Source:
+        V. Korthikanti et al., MLSys 2023, arXiv:2205.05198, section 4.2.3: L (1 + (p - 1) / (p m)) layers.
+
+    Examples:
+        >>> interleaved_first_in_flight(np.array([8.0, 8.0, 8.0]), np.array([64.0, 64.0, 4.0]), np.array([1.0, 2.0, 1.0]))
+        array([ 8. , 11.5,  4. ])
+    """
+    return np.minimum(microbatches, stages + (stages - 1) / chunks * np.minimum(chunks - 1, 1))
+
+
+@equation
+def interleaved_last_in_flight(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Count:
+    r"""Micro-batches whose activations the last stage holds at once.
+
+    It warms up over all chunks but its last before the first backward pass.
+
+    .. math:: k = \min\left(m, \frac{(v - 1) p + 1}{v} \right)
+
+    Args:
+        stages: pipeline stages, p [1]
+        microbatches: micro-batches of a step, m [1]
+        chunks: model chunks of each stage, v [1]
+
+    Returns:
+        Micro-batches of a whole stage [1].
+
+    Source:
+        D. Narayanan et al., SC 2021, arXiv:2104.04473, figure 4 (warm-up of the interleaved schedule).
+
+    Examples:
+        >>> interleaved_last_in_flight(8.0, 64.0, np.array([1.0, 2.0]))
+        array([1. , 4.5])
+    """
+    return np.minimum(microbatches, ((chunks - 1) * stages + 1) / chunks)
+
+
+@equation
+def stage_imbalance(layers: Count, stages: Count, chunks: Count = 1.0) -> Fraction:
+    r"""Work of the fullest stage over the mean, when whole layers are dealt to stages.
+
+    .. math:: r = \left\lceil \frac{L}{p v} \right\rceil \frac{p v}{L}
+
+    Args:
+        layers: layers of the model, L [1]
+        stages: pipeline stages, p [1]
+        chunks: model chunks of each stage, v [1]
+
+    Returns:
+        Ratio, 1 where the layers divide [1].
+
+    Source:
+        D. Narayanan et al., PipeDream, SOSP 2019, doi:10.1145/3341301.3359646 (the slowest stage sets the pace).
+
+    Examples:
+        >>> stage_imbalance(126.0, np.array([1.0, 8.0, 16.0]))  # Llama-3.1-405B
+        array([1.        , 1.01587302, 1.01587302])
+    """
+    return np.ceil(layers / (stages * chunks)) * stages * chunks / layers

@@ -1,0 +1,97 @@
+"""Whether a training plan can be laid out: a mask in a sweep; alone, an error that names plans near by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidPlanError, alternatives
+from ..units import Count
+from ..workloads.training import Work
+from .training_plan import Plan
+
+
+def near_divisors(number: float, value: float, most: int = 3) -> list[int]:
+    """Divisors of a number nearest to a value.
+
+    Examples:
+        >>> near_divisors(128.0, 6.0, 2)
+        [4, 8]
+    """
+    whole = int(number)
+    small = [n for n in range(1, int(whole**0.5) + 1) if whole % n == 0]
+    found = {*small, *(whole // n for n in small)}
+    return sorted(sorted(found, key=lambda n: (abs(n - value), n))[:most])
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return alternatives([f"{n:g}" for n in numbers])
+
+
+def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
+    """Whether ranks divide chips, heads, layers, experts and tokens, and what is wrong where they do not."""
+    m = work.model.si
+    one = np.asarray(1.0)
+    parts = plan.tp * plan.pp * plan.ep * plan.cp
+    if work.shape is not None:
+        heads, experts, layers = m.heads, work.shape.experts, work.layers
+        kind = ""
+    else:
+        heads = experts = layers = 1.0
+        kind = f"{work.model.id} is trained with data parallelism only; "
+    checks = [
+        (chips % parts == 0, lambda: (
+            f"tensor {plan.tp:g} x pipeline {plan.pp:g} x expert {plan.ep:g} x context {plan.cp:g} does not divide "
+            f"{chips:g} chips; nearby: {_or(near_divisors(chips, parts))} chips in all")),
+        (heads % plan.tp == 0, lambda: (
+            f"tp_size {plan.tp:g}: {kind or f'{heads:g} attention heads do not divide; '}try {_or(near_divisors(heads, plan.tp))}")),
+        (plan.pp * plan.chunks <= layers, lambda: (
+            f"pp_size {plan.pp:g} x v_stages {plan.chunks:g}: {kind}there are {layers:g} layers")),
+        (experts % plan.ep == 0, lambda: (
+            f"ep_size {plan.ep:g}: {kind or f'{experts:g} routed experts do not divide; '}try {_or(near_divisors(experts, plan.ep))}")),
+        ((work.tokens % plan.cp == 0) if work.shape is not None else plan.cp == one, lambda: (
+            f"cp_size {plan.cp:g}: {kind}{work.tokens:g} tokens do not divide; try {_or(near_divisors(work.tokens, plan.cp))}")),
+        ((plan.chunks == 1) | (plan.pp > 1), lambda: f"v_stages {plan.chunks:g} needs a pipeline; give a pp_size of 2 or more"),
+        ((plan.chunks == 1) | (plan.microbatches % plan.pp == 0), lambda: (
+            f"v_stages {plan.chunks:g}: {plan.microbatches:g} micro-batches are not a multiple of {plan.pp:g} stages; "
+            f"try {np.ceil(plan.microbatches / plan.pp) * plan.pp:g}")),
+        ((plan.chunks == 1) | (plan.schedule in ("1f1b", "interleaved")), lambda: (
+            f"v_stages {plan.chunks:g}: the {plan.schedule} schedule has one chunk a stage")),
+    ]  # fmt: skip
+    good: Any = True
+    problems = []
+    for fine, message in checks:
+        good = np.logical_and(good, fine)
+        if np.ndim(fine) == 0 and not fine and _plain(plan):
+            problems.append(message())
+    return good, problems
+
+
+def _plain(plan: Plan) -> bool:
+    return all(np.ndim(value) == 0 for value in (plan.tp, plan.pp, plan.ep, plan.cp, plan.chunks, plan.microbatches))
+
+
+def dealt(plan: Plan, batch: Count) -> tuple[Any, str]:
+    """Whether the batch divides over data ranks and micro-batches, and what is wrong if not."""
+    share = plan.dp * plan.ep * plan.microbatches
+    fine = batch % share == 0
+    if np.ndim(fine) or fine:
+        return fine, ""
+    ranks = plan.dp * plan.ep
+    below, above = max(np.floor(batch / share), 0.0) * share, np.ceil(batch / share) * share
+    batches = [f"{value:g}" for value in (below, above) if value > 0]
+    found = (
+        f"batch_size {batch:g} does not divide over {ranks:g} data-parallel ranks x {plan.microbatches:g} micro-batches; "
+        f"nearby: batch {alternatives(batches)}"
+    )
+    if batch % ranks == 0:
+        found += f", or {_or(near_divisors(batch / ranks, plan.microbatches))} micro-batches"
+    return fine, found
+
+
+def refuse(problems: list[str]) -> None:
+    """Raise what is wrong with a plan, if anything is."""
+    if problems:
+        raise InvalidPlanError(problems)

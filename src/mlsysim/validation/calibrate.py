@@ -1,0 +1,261 @@
+"""Calibration: kernel tables to the efficiency files of the catalog. Deterministic; needs SciPy."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..catalog.efficiency import ANY
+from ..machine.chip import Chip
+from ..machine.measured import EDGES, STACKS
+from ..machine.operators import Operators
+from .data import KERNELS, kernel_table
+from .efficiency_file import write
+from .fitting import Sample, best_of, fit, pooled
+from .priors import CHOICES, IDEAL, NAMES, PRIORS
+from .rows import TABLES, Group
+
+CALIBRATION = ("a100_sxm", "h100_sxm", "b200_sxm", "gb200", "rtx_pro_6000_server")
+"""The only devices whose rows are fitted."""
+Z90 = 1.6449
+LEAST_SIGMA = 0.02
+LEAST_TRANSFER = 0.06
+"""No device is taken to equal another by more than this."""
+
+
+@dataclass
+class Calibrated:
+    """One fit with its residuals."""
+
+    scope: str
+    kernel: str
+    samples: Sequence[Sample]
+    values: Mapping[str, float]
+    transfer: float = LEAST_TRANSFER
+    errors: Any = field(init=False)
+    times: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Residuals of the rows it was fitted to."""
+        self.errors = np.concatenate([sample.errors(self.values) for sample in self.samples])
+        self.times = np.concatenate([sample.operator.run(self.values) for sample in self.samples])
+
+    def sigma(self) -> list[float]:
+        """Standard deviation of a normal law with the 90 % interval of the residuals, for each domain of time.
+
+        A domain of few rows leans on all rows.
+        """
+        spread = np.abs(self.errors)
+        whole = float(np.quantile(spread, 0.9))
+        out = []
+        for number in range(3):
+            inside = spread[np.searchsorted(EDGES, self.times) == number]
+            own = float(np.quantile(inside, 0.9)) if len(inside) >= 5 else whole
+            weight = len(inside) / (len(inside) + 10)
+            out.append(max(LEAST_SIGMA, (weight * own + (1 - weight) * whole) / Z90))
+        return [round(value, 4) for value in out]
+
+    def entry(self) -> dict[str, Any]:
+        """What the file says about this fit."""
+        relative = np.abs(np.exp(-self.errors) - 1)
+        return {
+            "scope": self.scope,
+            "kernel": self.kernel,
+            "devices": sorted({sample.gpu for sample in self.samples}),
+            "n": len(self.errors),
+            "source": "tables",
+            "median": round(float(np.median(relative)), 4),
+            "p90": round(float(np.quantile(relative, 0.9)), 4),
+            "sigma": self.sigma(),
+            "transfer": round(self.transfer, 4),
+            "values": dict(self.values),
+        }
+
+
+def calibrate(
+    tables: Path = KERNELS,
+    out: Path | None = None,
+    *,
+    devices: Sequence[str] = CALIBRATION,
+    families: Iterable[str] | None = None,
+    chips: Callable[[str], Chip] | None = None,
+    date: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Fit every family of kernels and write one efficiency file for each.
+
+    Only rows of ``devices`` marked ``calibration`` in the tables are used. The fits form a ladder: all devices and
+    kernels, one kernel on all devices, one kernel on one generation, one kernel on one device; each step starts from
+    the one above and is drawn towards it.
+
+    Args:
+        tables: folder with the kernel tables
+        out: folder for the files; None writes nothing
+        devices: names of the devices to fit
+        families: only these
+        chips: the constants of a device by name; by default those of the catalog
+        date: written in the files; today by default
+
+    Returns:
+        The documents by family.
+
+    Raises:
+        MLSysimError: SciPy is not installed, or a table is missing
+    """
+    chips = chips or catalog_chip
+    wanted = set(families) if families is not None else None
+    found: dict[str, list[Sample]] = {}
+    for sample, family in samples(tables, devices, chips):
+        if wanted is None or family in wanted:
+            found.setdefault(family, []).append(sample)
+    documents = {}
+    for family in sorted(found):
+        fits = ladder(family, found[family], chips)
+        documents[family] = document(family, fits, date or datetime.date.today().isoformat())
+        if out is not None:
+            write(documents[family], Path(out) / f"{family}.yaml")
+    return documents
+
+
+def catalog_chip(name: str) -> Chip:
+    """A device of the catalog by the name it has in the tables."""
+    from ..catalog import Hardware
+    from ..machine.chip import chip_of
+
+    return chip_of(Hardware[name])
+
+
+def samples(tables: Path, devices: Sequence[str], chips: Callable[[str], Chip]) -> Iterable[tuple[Sample, str]]:
+    """Calibration rows of the tables, bound to their chips."""
+    for name, (file, split) in TABLES.items():
+        del name
+        table = kernel_table(file, tables)
+        keep = np.isin(table["gpu"], list(devices)) & (table["split"] == "calibration")
+        if not keep.any():
+            continue
+        table = table.where(keep)
+        for group in split(table):
+            yield bound(group, table["latency_us"][group.rows] * 1e-6, chips(group.gpu)), group.family
+
+
+def bound(group: Group, seconds: Any, chip: Chip) -> Sample:
+    """A group of rows as a sample."""
+    return Sample(group.gpu, group.kernel, group.operator(Operators(chip)), seconds)
+
+
+def ladder(family: str, rows: Sequence[Sample], chips: Callable[[str], Chip]) -> list[Calibrated]:
+    """Fits of a family from the widest scope to the narrowest, with what each is off by on a device it has not seen."""
+    generation = {sample.gpu: chips(sample.gpu).generation for sample in rows}
+    general = [sample for sample in rows if "eager" not in sample.kernel] or list(rows)
+    fits: list[Calibrated] = []
+    prior = PRIORS[family]
+    if family == "all_reduce":
+        general = [sample for sample in general if sample.kernel in ("nccl",)] or general
+    root = fit(pooled(general), prior(ANY), 1.5)
+    fits.append(Calibrated(ANY, ANY, pooled(general), root, transfer=across(family, pooled(general), generation, root)))
+    for kernel in sorted({sample.kernel for sample in rows}):
+        mine = [sample for sample in rows if sample.kernel == kernel]
+        generations = sorted({generation[sample.gpu] for sample in mine})
+        start = {**prior(kernel), **{key: value for key, value in root.items() if key in prior(kernel)}}
+        if family == "all_reduce" and kernel != "nccl":
+            start = prior(kernel)
+        values = best_of(pooled(mine), start, CHOICES.get(family, ({},)), 1.0)
+        wide = across(family, pooled(mine), generation, values)
+        fits.append(Calibrated(ANY, kernel, pooled(mine), values, transfer=max(wide, 0.25)))
+        for name in generations:
+            inside = [sample for sample in mine if generation[sample.gpu] == name]
+            local = best_of(inside, values, CHOICES.get(family, ({},)), 1.0)
+            transfer, alone = LEAST_TRANSFER, sorted({sample.gpu for sample in inside})
+            if len(alone) > 1:
+                own = []
+                for gpu in alone:
+                    part = [sample for sample in inside if sample.gpu == gpu]
+                    others = [sample for sample in inside if sample.gpu != gpu]
+                    fits.append(Calibrated(gpu, kernel, part, fit(part, local, 0.5)))
+                    own.append(off(part, fit(others, local, 0.5), fits[-1]))
+                transfer = max(LEAST_TRANSFER, float(np.mean(own)))
+            fits.append(Calibrated(name, kernel, inside, local, transfer=transfer))
+    siblings = [item.transfer for item in fits if item.scope == "blackwell"]
+    for item in fits:
+        if item.scope in generation.values() and item.scope != "blackwell" and siblings:
+            item.transfer = max(item.transfer, float(np.median(siblings)))
+    order = {ANY: 2, **{name: 1 for name in generation.values()}}
+    return sorted(fits, key=lambda item: (item.kernel != ANY, item.kernel, order.get(item.scope, 0), item.scope))
+
+
+def off(rows: Sequence[Sample], foreign: Mapping[str, float], own: Calibrated) -> float:
+    """What to add in quadrature to the sigma of a fit so that its interval holds on a device it has not seen."""
+    theirs = np.abs(np.concatenate([sample.errors(foreign) for sample in rows]))
+    extra = float(np.quantile(theirs, 0.9)) ** 2 - float(np.quantile(np.abs(own.errors), 0.9)) ** 2
+    return float(np.sqrt(max(extra, 0.0))) / Z90
+
+
+def across(family: str, rows: Sequence[Sample], generation: Mapping[str, str], values: Mapping[str, float]) -> float:
+    """The same for a fit of several generations: each is left out in turn."""
+    names = sorted({generation[sample.gpu] for sample in rows})
+    if len(names) < 2:
+        return 0.3
+    found = []
+    for name in names:
+        inside = [sample for sample in rows if generation[sample.gpu] == name]
+        others = [sample for sample in rows if generation[sample.gpu] != name]
+        found.append(off(inside, fit(others, values, 0.7, 12), Calibrated(ANY, ANY, inside, values)))
+    return float(np.sqrt(np.mean(np.square(found))))
+
+
+def document(family: str, fits: Sequence[Calibrated], date: str) -> dict[str, Any]:
+    """The efficiency file of a family."""
+    kernels: dict[str, dict[str, str]] = {}
+    for scope in sorted({item.scope for item in fits if not any(item.scope == s.gpu for s in item.samples)}):
+        named = {item.kernel: len(item.errors) for item in fits if item.scope == scope and item.kernel != ANY}
+        kernels[scope] = defaults(family, named)
+    return {
+        "id": family,
+        "name": NAMES[family],
+        "sources": {
+            "tables": {
+                "kind": "fitted",
+                "title": "fit by mlsysim.validation.calibrate to kernel tables of aiconfigurator-core 0.12.0",
+                "url": "https://github.com/ai-dynamo/aiconfigurator",
+                "date": date,
+            }
+        },
+        "kernels": {scope: named for scope, named in kernels.items() if named},
+        "fits": [item.entry() for item in fits],
+    }
+
+
+def defaults(family: str, named: Mapping[str, int]) -> dict[str, str]:
+    """The kernel of each stack and variant: the one with most rows; ``ideal`` takes the first stack that has one."""
+    out: dict[str, str] = {}
+    variants = sorted({variant_of(family, kernel) for kernel in named})
+    for variant in variants:
+        for stack in STACKS[1:]:
+            mine = [
+                kernel
+                for kernel in named
+                if kernel.split("/")[0].split("_")[0] == stack
+                and variant_of(family, kernel) == variant
+                and not kernel.endswith(("_eager", "_mnnvl"))
+            ]
+            if family == "context_attention":  # arithmetic in bf16 unless the caller names a kernel
+                mine = [kernel for kernel in mine if kernel.split("/")[1] == "bf16"] or mine
+            if mine:
+                out[f"{stack}/{variant}"] = max(mine, key=lambda kernel: (named[kernel], kernel))
+        for stack in STACKS[1:]:  # a stack without a kernel of its own takes the next best
+            for other in IDEAL.get(family, ("trtllm", "vllm", "sglang")):
+                if f"{other}/{variant}" in out:
+                    out.setdefault(f"{stack}/{variant}", out[f"{other}/{variant}"])
+                    out.setdefault(f"ideal/{variant}", out[f"{other}/{variant}"])
+    if "nccl" in named and not out:
+        out = {f"{stack}/{ANY}": "nccl" for stack in STACKS}
+    return out
+
+
+def variant_of(family: str, kernel: str) -> str:
+    """The precision that a kernel is for."""
+    return kernel.rsplit("/", 1)[1] if "/" in kernel else ANY

@@ -1,0 +1,123 @@
+"""Fit the parameters of a form to measured times: robust least squares of log errors, drawn towards a prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalog.efficiency import ANY
+from ..errors import MLSysimError
+from ..machine.operators import Operator
+
+FIXED = {"rows", "pack", "least", "most", "windowed", "shares"}
+"""Parameters that are choices, not fitted."""
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "compute": (0.01, 1.0),
+    "memory": (0.02, 2.0),
+    "launch": (2e-7, 3e-4),
+    "overlap": (0.01, 8.0),
+    "feed": (0.03, 20.0),
+    "wave": (1e-9, 3e-5),
+    "split": (1e-8, 5e-5),
+    "reach": (0.01, 2.0),
+    "quantise": (1e-7, 5e-5),
+    "quantise_memory": (0.05, 1.5),
+    "eager": (1e-6, 1e-3),
+    "softmax": (0.01, 8.0),
+    "balance": (0.05, 8.0),
+    "diagonal": (0.01, 10.0),
+    "wide": (0.05, 3.0),
+    "cache_gain": (0.01, 10.0),
+    "stream": (0.2, 50.0),
+    "row": (1e-12, 1e-6),
+    "token": (0.01, 60.0),
+    "slot": (0.001, 20.0),
+    "latency": (5e-7, 5e-4),
+    "growth": (0.001, 2.0),
+    "low": (0.01, 1.2),
+    "bulk_latency": (1e-6, 2e-3),
+    "bulk_growth": (0.001, 2.0),
+    "bulk": (0.02, 1.2),
+    "middle": (0.02, 1.2),
+}
+SCALE = 0.06
+"""Log error beyond which a row counts by its size rather than by its square."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows of one device and kernel bound to its chip, with the times that were measured."""
+
+    gpu: str
+    kernel: str
+    operator: Operator
+    seconds: NDArray[np.float64]
+
+    def errors(self, values: Mapping[str, float]) -> NDArray[np.float64]:
+        """Log of measured over predicted."""
+        out: NDArray[np.float64] = np.log(self.seconds / self.operator.run(values))
+        return out
+
+
+def fit(samples: Sequence[Sample], prior: Mapping[str, float], spread: float, rounds: int = 30) -> dict[str, float]:
+    """Parameters of one form for some samples.
+
+    Args:
+        samples: at least one
+        prior: a value for every parameter; choices keep it
+        spread: how far (in logs) a parameter may go from it before that costs as much as a row that is 6 % off
+        rounds: most steps of the solver
+
+    Raises:
+        MLSysimError: SciPy is not installed
+    """
+    try:
+        from scipy.optimize import least_squares
+    except ImportError:
+        raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
+    free = [name for name, value in prior.items() if name not in FIXED and value > 0]
+    low, high = (np.log([BOUNDS[name][side] for name in free]) for side in (0, 1))
+    start = np.clip(np.log([prior[name] for name in free]), low + 1e-6, high - 1e-6)
+
+    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = {**prior, **dict(zip(free, np.exp(x).tolist(), strict=True))}
+        return np.concatenate([*(sample.errors(values) for sample in samples), SCALE * (x - start) / spread])
+
+    solved: Any = least_squares(
+        residuals, start, bounds=(low, high), loss="soft_l1", f_scale=SCALE, max_nfev=rounds, xtol=1e-4, ftol=1e-4
+    )
+    return {**prior, **{name: float(f"{value:.4g}") for name, value in zip(free, np.exp(solved.x), strict=True)}}
+
+
+def cost(samples: Sequence[Sample], values: Mapping[str, float]) -> float:
+    """Mean absolute log error, by which choices are compared."""
+    return float(np.mean(np.abs(np.concatenate([sample.errors(values) for sample in samples]))))
+
+
+def best_of(
+    samples: Sequence[Sample], prior: Mapping[str, float], choices: Sequence[Mapping[str, float]], spread: float
+) -> dict[str, float]:
+    """The fit under the best of some choices of the parameters that are not fitted."""
+    tried = [fit(samples, {**prior, **choice}, spread, 15 if len(choices) > 1 else 30) for choice in choices]
+    best = min(tried, key=lambda values: cost(samples, values))
+    return fit(samples, best, spread) if len(choices) > 1 else best
+
+
+def pooled(samples: Sequence[Sample], most: int = 1200) -> list[Sample]:
+    """The samples, the rows of each thinned evenly so that together they hold at most about ``most``."""
+    total = sum(len(sample.seconds) for sample in samples)
+    return list(samples) if total <= most else [thin(sample, int(np.ceil(total / most))) for sample in samples]
+
+
+def thin(sample: Sample, step: int) -> Sample:
+    """Every ``step``-th row as far as errors go."""
+
+    def run(values: Mapping[str, float]) -> Any:
+        return sample.operator.run(values)[::step]
+
+    operator = Operator(sample.operator.family, run, sample.operator.floor, sample.operator.precision)
+    return Sample(sample.gpu, ANY, operator, sample.seconds[::step])

@@ -1,0 +1,204 @@
+"""The work of training: FLOPs by kind, weights by stage, activations of a layer, bytes of an optimizer's state."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..catalog import textbook
+from ..catalog.models import Transformer, Workload
+from ..errors import MissingFactError, UnsupportedWorkloadError
+from ..physics import is_recording
+from ..physics import training_memory as state
+from ..physics import transformer as eq
+from ..units import Bytes, Count, Flop
+from .passes import inference_pass, prefill_attention
+from .transformer import Shape, shape
+
+BACKWARD = 2.0
+"""FLOPs of a backward pass over those of the forward pass: gradients of inputs, and of weights."""
+
+NONE, SELECTIVE, FULL = 0.0, 1.0, 2.0
+RECOMPUTE = {"none": NONE, "selective": SELECTIVE, "full": FULL}
+"""What is computed again in the backward pass: nothing, attention scores, whole layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer:
+    """Bytes an optimizer keeps for a parameter besides its full-precision copy, and where that is said."""
+
+    first: float
+    second: float
+    source: str
+    matrices_only: bool = False
+    factored: bool = False
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer(0.0, 0.0, "plain stochastic gradient descent keeps no state"),
+    "momentum": Optimizer(4.0, 0.0, "Sutskever et al., ICML 2013: one velocity"),
+    "adam": Optimizer(4.0, 4.0, "Kingma and Ba, arXiv:1412.6980: two moments"),
+    "adamw": Optimizer(4.0, 4.0, "Loshchilov and Hutter, arXiv:1711.05101: two moments"),
+    "adamw8bit": Optimizer(1.002, 1.002, "Dettmers et al., arXiv:2110.02861: 8-bit moments, a 32-bit scale for 2,048"),
+    "adafactor": Optimizer(0.0, 4.0, "Shazeer and Stern, arXiv:1804.04235: a row and a column", factored=True),
+    "muon": Optimizer(4.0, 4.0, "Jordan, Muon, 2024: momentum; Adam for embeddings", matrices_only=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What training one sample of a model costs, and where its parameters sit."""
+
+    model: Workload
+    shape: Shape | None
+    linear: Flop
+    routed: Flop
+    attention: Flop
+    layers: Count
+    layer_parameters: Count
+    expert_parameters: Count
+    embedding: Count
+    tied: bool
+    tokens: Count
+
+    @property
+    def parameters(self) -> Count:
+        """All parameters, as the stages hold them together."""
+        return self.layer_parameters + self.expert_parameters + self.embedding * (1.0 if self.tied else 2.0)
+
+
+def work_of(model: Workload, tokens: Count) -> Work:
+    """Cost of the forward pass over one sample of so many tokens (a sample of its own size for other models)."""
+    plain = np.ndim(tokens) == 0
+    return _known(model, float(tokens)) if plain and not is_recording() else _work(model, tokens)
+
+
+def _work(model: Workload, tokens: Any) -> Work:
+    if not isinstance(model, Transformer):
+        return _other(model, tokens)
+    if model.architecture == "encoder_decoder":
+        raise UnsupportedWorkloadError(f"{model.id}: encoder-decoder models are not split over training ranks yet")
+    m, s = model.si, shape(model)
+    routed = s.routed * s.active_experts / s.experts
+    if model.architecture == "encoder":
+        attention = sum(
+            eq.attention_flops(tokens * tokens, 1.0, kind.layers, kind.heads, kind.query_dim, kind.value_dim)
+            for kind in s.attention
+        )
+    else:
+        attention = prefill_attention(s, tokens, 0.0, 1.0)
+    embedding = eq.embedding_parameters(m.vocab, m.hidden, 1.0)
+    tied = bool(m.tied_embeddings) or model.architecture == "encoder"
+    return Work(
+        model=model,
+        shape=s,
+        linear=eq.linear_flops(s.active - routed, tokens),
+        routed=eq.linear_flops(routed, tokens),
+        attention=attention,
+        layers=s.layers,
+        layer_parameters=s.parameters - s.routed - embedding * (1.0 if tied else 2.0),
+        expert_parameters=s.routed,
+        embedding=embedding,
+        tied=tied,
+        tokens=tokens,
+    )
+
+
+_known = functools.lru_cache(maxsize=1024)(_work)
+
+
+def _other(model: Workload, tokens: Any) -> Work:
+    assumed = textbook()
+    one = inference_pass(model, 1.0, tokens, 2.0, 2.0, assumed.activation_share, assumed.prefill_chunk)
+    parameters = model.si.parameters
+    if parameters is None:
+        raise MissingFactError(f"{model.id}: training needs a parameter count; pass model.replace(parameters=...)")
+    return Work(model, None, one.flops, 0.0, 0.0, one.launches, parameters, 0.0, 0.0, True, tokens)
+
+
+def layer_activations(
+    work: Work, samples: Count, tp: Count, cp: Count, shards: Count, recompute: Any, value: Bytes, fused: bool
+) -> tuple[Bytes, Bytes]:
+    """Activations that one layer keeps for the backward pass of a micro-batch, and those of a layer in full.
+
+    Args:
+        work: the model and its tokens
+        samples: sequences of the micro-batch
+        tp: tensor-parallel ranks
+        cp: context-parallel ranks, which share the tokens
+        shards: ranks that share what tensor parallelism leaves whole: ``tp`` with sequence parallelism, else 1
+        recompute: :data:`NONE`, :data:`SELECTIVE` or :data:`FULL` (may be an array)
+        value: bytes of a stored value
+        fused: attention never stores its scores (FlashAttention)
+    """
+    m = work.model.si
+    if work.shape is None:
+        stored = _other_activations(work.model, value) * samples / work.layers
+        return np.where(np.asarray(recompute) >= FULL, stored / 2, stored)[()], stored
+    tokens = work.tokens / cp
+    kept = _without_scores(work, samples, tokens, tp, shards, value)
+    whole = kept
+    if not fused:
+        dropout = 1.0 if m.mlp_matrices == 2 else 0.0
+        scores = state.layer_activation_size(work.tokens, samples, 0.0, m.heads, tp * cp, 1.0, value, dropout)
+        kept = np.where(np.asarray(recompute) >= SELECTIVE, kept, kept + scores)
+        whole = whole + scores
+    full = state.full_recompute_activation_size(tokens, samples, m.hidden, shards, value)
+    return np.where(np.asarray(recompute) >= FULL, full, kept)[()], whole
+
+
+def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards: Count, value: Bytes) -> Bytes:
+    m, s = work.model.si, work.shape
+    assert s is not None
+    classic = m.mlp_matrices == 2 and m.kv_heads == m.heads and m.ffn == 4 * m.hidden
+    if classic and not s.moe_layers:  # the layer of GPT, with dropout
+        return state.selective_activation_size(tokens, samples, m.hidden, tp, shards, value)
+    heads, kv, width = m.heads, m.kv_heads, m.head_dim
+    if m.kv_lora_rank is not None:  # keys and values are expanded from the latent while training
+        kv, width = heads, ((m.qk_nope_head_dim or 0.0) + (m.qk_rope_head_dim or 0.0) + m.v_head_dim) / 2
+    # gate, up projection and product: one stored value for each of a plain MLP's two matrices, three of a gated one's
+    scale = m.mlp_matrices / 3.0
+    layers = np.maximum(s.layers, 1.0)
+    shared = (
+        m.shared_expert_ffn if m.shared_expert_ffn is not None else (m.shared_experts or 0.0) * (m.expert_ffn or 0.0)
+    )
+    experts = (m.active_experts or 0.0) * (m.expert_ffn or m.ffn or 0.0) + shared
+    ffn = ((m.ffn or 0.0) * (layers - s.moe_layers) + experts * s.moe_layers) / layers * scale
+    held = state.gated_layer_activation_size(samples * tokens, m.hidden, heads, kv, width, ffn, tp, shards, value)
+    if not s.moe_layers:
+        return held
+    copies = state.full_recompute_activation_size(tokens, samples, m.hidden, tp, value)
+    return held + 2 * copies * s.active_experts * s.moe_layers / layers  # tokens as sent to experts and as returned
+
+
+def _other_activations(model: Workload, value: Bytes) -> Any:
+    m = model.si
+    if m.activations is not None:
+        return m.activations * value
+    assumed = textbook()
+    one = inference_pass(model, 1.0, 1.0, value, value, assumed.activation_share, assumed.prefill_chunk)
+    return one.traffic - one.weights
+
+
+def optimizer_bytes(name: str, work: Work, master: Bytes) -> tuple[Bytes, Bytes, Bytes]:
+    """Bytes for each parameter of the full-precision copy and of the two moments."""
+    optimizer = OPTIMIZERS[name]
+    second = optimizer.second
+    if optimizer.factored:
+        hidden = work.model.si.hidden if work.shape is not None else 1024.0
+        second = second * 2.0 / hidden
+    if optimizer.matrices_only:
+        second = second * (work.embedding * (1.0 if work.tied else 2.0)) / work.parameters
+    return master, optimizer.first, second
+
+
+def adapter_parameters(model: Transformer, rank: Count) -> Count:
+    """Parameters of low-rank adapters on queries, keys, values and the output of every layer."""
+    m = model.si
+    wide, narrow = m.heads * m.head_dim, m.kv_heads * m.head_dim
+    return state.lora_parameters(m.hidden, wide, rank, 2 * m.layers) + state.lora_parameters(
+        m.hidden, narrow, rank, 2 * m.layers
+    )
