@@ -88,11 +88,17 @@ def nearest(name: object, names: Iterable[str], most: int = 3) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def normalised(name: str) -> str:
-    """A name as lookups compare it: lower case, letters and digits only.
+def normalised(name: str, points: bool = False) -> str:
+    """A name as lookups compare it: lower case, letters and digits only; ``points`` keeps those inside numbers.
 
     Examples:
-        >>> normalised("Llama-3.1_70B")
-        'llama3170b'
+        >>> normalised("Llama-3.1_70B"), normalised("opt-1.3b", points=True)
+        ('llama3170b', 'opt1.3b')
     """
-    return "".join(character for character in name.casefold() if character.isalnum() or character == "+")
+    text = name.casefold()
+    kept = []
+    for place, character in enumerate(text):
+        inside = points and character == "." and text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit()
+        if character.isalnum() or character == "+" or inside:
+            kept.append(character)
+    return "".join(kept)

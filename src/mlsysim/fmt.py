@@ -6,7 +6,6 @@ from typing import Any
 
 from .errors import InvalidInputError
 
-
 SI_UNITS = {
     "B": "byte",
     "B/s": "byte/second",

@@ -116,5 +116,7 @@ def test_a_device_in_a_few_lines_is_checked_like_a_file():
         )
     faster = Hardware.H100.replace(memory_bandwidth="6.7 TB/s")
     assert faster.si.memory_bandwidth == 6.7e12
+    assert faster.si.memory_capacity == Hardware.H100.si.memory_capacity
+    assert faster.si.peaks == Hardware.H100.si.peaks
     assert faster.source("memory_bandwidth").kind == "assumed"
     assert Hardware.H100.si.memory_bandwidth != 6.7e12

@@ -25,11 +25,12 @@ def published(model, *values):
 @pytest.mark.parametrize("model", [m for m in WRITTEN_OUT if published(m, "parameters")], ids=lambda m: m.id)
 def test_parameters_add_up_to_the_published_count(model):
     printed = model.si.parameters
-    rounded = (
-        0.5 * 10 ** np.floor(np.log10(printed) - 2) if printed % 1e5 == 0 else 0.0
-    )  # some print three digits or fewer
-    rounded = max(rounded, 0.05e6) if printed % 1e5 == 0 else rounded
-    assert network(model).parameters == pytest.approx(printed, rel=0.008, abs=rounded)
+    if model.id == "RetinaNet_R50":  # torchvision leaves out its frozen batch normalisations
+        assert network(model).parameters == printed + 53_120
+    elif printed % 1000:  # counted to the last one
+        assert network(model).parameters == printed
+    else:  # printed in millions, some with a digit after the point
+        assert network(model).parameters == pytest.approx(printed, rel=0.008, abs=0.05e6)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_tiny_models_fit_the_int8_files_of_mlperf_tiny(name, largest):
     assert 0.4 * largest < size < largest
 
 
-def test_ds_cnn_matches_zhang_2017_table_9():
+def test_ds_cnn_matches_zhang_2017():
     # Hello Edge, arXiv:1711.07128: DS-CNN (S) has 5.4 M operations, two a multiply-add
     assert network(Models.DS_CNN).flops == pytest.approx(5.4e6, rel=0.02)
 
@@ -161,6 +162,11 @@ def test_dlrm_has_the_size_mlperf_states():
         ("conv", "line 1 (conv): expected at least 1 number"),
         ("conv 64 k3x3x3", "option k has 3 directions, expected 2"),
         ("conv 64 K3", "cannot read 'K3'"),
+        ("conv 64 k3 s0", "expected a number above 0, found 's0'"),
+        ("conv 64 stride2", "takes no 'stride2'; it takes d, g, k, p, s, x, bare, bias, dw or up"),
+        ("conv 64 g5", "5 groups do not divide 3 channels in and 64 out"),
+        ("maxpool k3 s2\nconv 8 k300 p0", "line 2 (conv): no position is left; the input is too small"),
+        ("patch 30 k16\nencoder h4", "4 heads do not divide a width of 30"),
         ("conv 64 >", "expected a name after '>'"),
         ("64 conv", "expected a kind of layer"),
         ("# nothing", "no layer in the text"),

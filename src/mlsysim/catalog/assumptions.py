@@ -50,6 +50,19 @@ class FineTuning(Spec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PrivateTraining(Spec):
+    """A training run to add privacy to, and what its gradients are like."""
+
+    examples: Count
+    batch: Count
+    epochs: Count
+    gradient_noise_scale: Count
+    effective_dimension: Count
+    accuracy: Fraction
+    margin: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScalingLaw(Spec):
     """A fitted law of the loss: E + A / N^alpha + B / D^beta, in nats a token."""
 
@@ -115,6 +128,7 @@ ASSUMED: dict[str, type[Spec]] = {
     "operations": Operations,
     "reasoning": Reasoning,
     "finetuning": FineTuning,
+    "privatetraining": PrivateTraining,
     "scaling": ScalingLaw,
     "fidelity": AccuracyLoss,
     "utilisation": MeasuredUtilisation,

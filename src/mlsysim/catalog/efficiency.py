@@ -18,7 +18,20 @@ from .source import KINDS, Source
 
 FOLDER = Path(__file__).parent / "data" / "efficiency"
 ANY = "any"
-KEYS = {"scope", "kernel", "devices", "n", "source", "median", "p90", "sigma", "transfer", "values"}
+KEYS = {
+    "scope",
+    "kernel",
+    "devices",
+    "architectures",
+    "n",
+    "source",
+    "median",
+    "p90",
+    "sigma",
+    "transfer",
+    "far",
+    "values",
+}
 
 MEANING: Mapping[str, str] = {
     "launch": "fixed time of the kernel on the chip, in seconds; no host time",
@@ -41,6 +54,7 @@ MEANING: Mapping[str, str] = {
     "windowed": "1 where a kernel skips keys outside the window, 0 where it only masks them",
     "cache_gain": "how much faster a cache hit is than memory, less one",
     "stream": "bandwidth that one core can draw, over its equal share",
+    "smooth": "share of the rounding of the last round of tiles that is recovered",
     "row": "time to permute and join one token-expert pair, in seconds",
     "token": "passes over the activations of all tokens, local or not",
     "slot": "passes over a buffer of all token-expert pairs, local or not",
@@ -63,19 +77,22 @@ class Fit:
     """Parameters of one kernel, with what they were fitted on and how well they fit.
 
     ``sigma`` is the standard deviation of the log of measured over predicted, for times below 10 us, below 100 us and
-    above; ``transfer`` is what to add in quadrature on a device that the fit has not seen.
+    above. On a device that the fit has not seen, ``transfer`` is added in quadrature where the device has the same
+    architecture as those seen, and ``far`` where it has another.
     """
 
     family: str
     scope: str
     kernel: str
     devices: tuple[str, ...]
+    architectures: tuple[str, ...]
     n: int
     source: Source
     median: float | None
     p90: float | None
     sigma: tuple[float, float, float]
     transfer: float
+    far: float
     values: Mapping[str, float]
 
 
@@ -98,25 +115,33 @@ class Family:
                     return named[key]
         return ANY
 
-    def choose(self, names: frozenset[str], generation: str, kernel: str) -> Fit:
-        """The nearest fit: this device, its generation, any device with this kernel; then the same for any kernel."""
-        return _choose(self, names, generation, kernel)
+    def choose(self, names: frozenset[str], generations: tuple[str, ...], kernel: str) -> Fit:
+        """The nearest fit: of this device; of this kernel on its generation, on a related one, on any device; of any kernel.
+
+        Args:
+            names: names of the device, as lookups compare them
+            generations: its generation, then related ones, the nearest first
+            kernel: name of the kernel
+        """
+        return _choose(self, names, generations, kernel)
 
 
 @functools.lru_cache(maxsize=4096)
-def _choose(family: Family, names: frozenset[str], generation: str, kernel: str) -> Fit:
-    def rank(fit: Fit) -> tuple[int, int] | None:
-        if fit.kernel not in (kernel, ANY):
+def _choose(family: Family, names: frozenset[str], generations: tuple[str, ...], kernel: str) -> Fit:
+    places = (*generations, ANY)
+
+    def rank(fit: Fit) -> int | None:
+        here, same = normalised(fit.scope) in names, fit.kernel == kernel
+        if fit.kernel not in (kernel, ANY) or not (here or fit.scope in places):
             return None
-        place = (
-            0 if normalised(fit.scope) in names else 1 if fit.scope == generation else 2 if fit.scope == ANY else None
-        )
-        return None if place is None else (0 if fit.kernel == kernel else 1, place)
+        if here:
+            return 0 if same else 1
+        return 2 + (0 if same else len(places)) + places.index(fit.scope)
 
     ranked = [(found, number) for number, fit in enumerate(family.fits) if (found := rank(fit)) is not None]
     if not ranked:
         raise CatalogError(
-            f"efficiency/{family.id}: no fit of kernel {kernel} for {generation} devices, and none for any"
+            f"efficiency/{family.id}: no fit of kernel {kernel} for {generations[0]} devices, and none for any"
         )
     return family.fits[min(ranked)[1]]
 
@@ -124,44 +149,48 @@ def _choose(family: Family, names: frozenset[str], generation: str, kernel: str)
 _added: list[tuple[Path, str]] = []
 
 
-@functools.cache
 def families() -> Mapping[str, Family]:
     """Every family, by id."""
-    found = {family.id: family for family in map(read, sorted(FOLDER.rglob("*.yaml")))}
-    for path, _ in _added:
-        extra = read(path)
-        base = found.get(extra.id)
-        if base is None:
-            found[extra.id] = extra
-        else:
-            kernels = {scope: {**base.kernels.get(scope, {}), **named} for scope, named in extra.kernels.items()}
-            found[extra.id] = Family(
-                id=base.id,
-                name=base.name,
-                fits=(*extra.fits, *base.fits),
-                kernels={**base.kernels, **kernels},
-                note=base.note,
-            )
-    return found
+    return {
+        name: family(name)
+        for name in sorted({path.stem for path in FOLDER.rglob("*.yaml")} | {own for _, own in _added})
+    }
 
 
+@functools.cache
 def family(name: str) -> Family:
-    """A family by name.
+    """A family by name, with what was added to it.
 
     Raises:
         UnknownEntryError: no such family
     """
-    known = families()
-    if name not in known:
-        raise UnknownEntryError("efficiency family", name, nearest(name, list(known)))
-    return known[name]
+    files = {path.stem: path for path in FOLDER.rglob("*.yaml")}
+    found = read(files[name]) if name in files else None
+    for path, own in reversed(_added):
+        if own != name:
+            continue
+        extra = read(path)
+        if found is None:
+            found = extra
+            continue
+        kernels = {scope: {**found.kernels.get(scope, {}), **named} for scope, named in extra.kernels.items()}
+        found = Family(
+            id=found.id,
+            name=found.name,
+            fits=(*extra.fits, *found.fits),
+            kernels={**found.kernels, **kernels},
+            note=found.note,
+        )
+    if found is None:
+        raise UnknownEntryError("efficiency family", name, nearest(name, list(files)))
+    return found
 
 
 def add(path: Path | str) -> Family:
     """Add a file of your own, such as one written by ``calibrate_device``; its fits go before those of the catalog."""
     extra = read(Path(path))
     _added.append((Path(path), extra.id))
-    families.cache_clear()
+    family.cache_clear()
     _choose.cache_clear()
     return extra
 
@@ -169,7 +198,7 @@ def add(path: Path | str) -> Family:
 def forget() -> None:
     """Drop every file that was added."""
     _added.clear()
-    families.cache_clear()
+    family.cache_clear()
     _choose.cache_clear()
 
 
@@ -222,12 +251,14 @@ def _fit(owner: str, raw: Any, sources: Mapping[str, Source], where: str) -> Fit
         scope=str(raw["scope"]),
         kernel=str(raw["kernel"]),
         devices=tuple(str(name) for name in raw.get("devices") or ()),
+        architectures=tuple(str(name) for name in raw.get("architectures") or ()),
         n=int(raw.get("n") or 0),
         source=sources[raw["source"]],
         median=None if raw.get("median") is None else _number(raw["median"], f"{where}: median"),
         p90=None if raw.get("p90") is None else _number(raw["p90"], f"{where}: p90"),
         sigma=(low, mid, high),
         transfer=_number(raw.get("transfer", 0.0), f"{where}: transfer"),
+        far=_number(raw.get("far", raw.get("transfer", 0.0)), f"{where}: far"),
         values=values,
     )
 

@@ -104,7 +104,9 @@ def replaced(spec: S, values: Mapping[str, Any]) -> S:
         facts[key] = fact = _python_fact(type(spec), key, value, source, spec.id)
         name, entry, number = _number(type(spec), key, fact, spec.id)
         changes[name] = number if entry is None else {**changes.get(name, getattr(spec.si, name)), entry: number}
-    return dataclasses.replace(spec, facts=facts, **changes)
+    stored = {item.name: object.__getattribute__(spec, item.name) for item in dataclasses.fields(spec)}
+    # not dataclasses.replace, which would read quantities where SI numbers are stored
+    return type(spec)(**{**stored, "facts": facts, **changes})
 
 
 def build(cls: type[S], facts: Mapping[str, Fact], label: str, given: Mapping[str, Any] | None = None, **own: Any) -> S:

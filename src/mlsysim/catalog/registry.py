@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from .spec import Spec, stack
 
 DATA = Path(__file__).parent / "data"
 Names = list[str]
+PLAIN_HEAD = re.compile(r"\Aid: (\w+)\nname: [^\n]*\n(?:aliases: \[([^\]\"'#\n{}&*]*)\])?\n?(?!aliases)")
 
 
 class Registry:
@@ -43,12 +45,13 @@ class Registry:
         key = normalised(name)
         if key in self._added:
             return self._added[key]
-        found = self._files().get(key)
+        found = self._files().get(key) if "." not in name else None
         if found is not None:
             spec = self._load(*found)
             if normalised(spec.id) == key:
                 return spec
-        found = self._index().get(key)
+        index = self._index()
+        found = index.get(normalised(name, True)) or index.get(key)
         if found is None:
             raise UnknownEntryError(f"{self._singular} entry", name, nearest(name, self._spelled()))
         return self._load(*found)
@@ -161,9 +164,13 @@ class Registry:
     def _index(self) -> dict[str, tuple[str, Path]]:
         if self._names is None:
             self._names = {}
+            loose: dict[str, tuple[str, Path]] = {}
             for family, path in self._files().values():
                 for name in _names_in(path):
-                    self._names.setdefault(normalised(name), (family, path))
+                    self._names.setdefault(normalised(name, True), (family, path))
+                    loose.setdefault(normalised(name), (family, path))
+            for key, found in loose.items():  # "opt-1.3b" is not "opt-13b", yet "llama31-8b" is "llama-3.1-8b"
+                self._names.setdefault(key, found)
         return self._names
 
     def _spelled(self) -> Names:
@@ -222,7 +229,11 @@ class Family:
 
 def _names_in(path: Path) -> list[str]:
     """Id, name and aliases in the head of a file, without reading the values."""
-    head = yaml_file.parse(path.read_text(encoding="utf-8").split("\nsources:", 1)[0], str(path))
+    text = path.read_text(encoding="utf-8").split("\nsources:", 1)[0]
+    plain = PLAIN_HEAD.search(text)
+    if plain is not None:  # one line of unquoted names, which needs no YAML parser
+        return [plain[1], *(name.strip() for name in (plain[2] or "").split(",") if name.strip())]
+    head = yaml_file.parse(text, str(path))
     aliases = head.get("aliases") or []
     return [str(name) for name in (head.get("id", path.stem), *aliases) if name]
 

@@ -287,10 +287,10 @@ def summary(spec: Spec, columns: Sequence[tuple[str, str, str]]) -> dict[str, An
 
 
 def _value(spec: Spec, path: str) -> Any:
+    """A value as it is stored, SI or another entry; None where it is unknown."""
     found: Any = spec
     for part in path.split("."):
-        found = getattr(found.si, part, None) if hasattr(found, "si") else None
-        found = getattr(found, "_record", found)
+        found = object.__getattribute__(found, part) if hasattr(type(found), part) else None
         if found is None:
             return None
     return found

@@ -27,12 +27,25 @@ EXPONENTIALS = {"blackwell_ultra": 32.0}
 """Exponentials a clock of one core; 16 elsewhere."""
 
 
+RELATIVES: Mapping[str, tuple[str, ...]] = {
+    "hopper": ("ampere",),
+    "blackwell": ("hopper",),
+    "rubin": ("blackwell", "hopper"),
+    "volta": ("ampere",),
+}
+"""Generations whose fits stand in, the nearest first, where a kernel was not measured on a chip's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """Constants of one chip in SI; ``notes`` tell what was unknown and what stood in."""
+    """Constants of one chip in SI; ``notes`` tell what was unknown and what stood in.
+
+    ``dispatch`` is the least time between two kernels where a host launches them one by one, else 0.
+    """
 
     id: str
     generation: str
+    architecture: str
     peaks: Mapping[str, float]
     bandwidth: float
     cores: float
@@ -43,8 +56,14 @@ class Chip:
     link_latency: float | None
     link_domain: float | None
     host: float | None
+    dispatch: float
     names: frozenset[str]
     notes: tuple[str, ...]
+
+    @property
+    def generations(self) -> tuple[str, ...]:
+        """The chip's generation, then related ones."""
+        return (self.generation, *RELATIVES.get(self.generation, ()))
 
     def peak(self, precision: str) -> tuple[float, str]:
         """The dense peak in a precision and the precision it runs in."""
@@ -68,7 +87,7 @@ def generation_of(device: Device) -> str:
         return "other"
     if "gddr" in memory or "lpddr" in memory:
         return "graphics"
-    for name in ("hopper", "blackwell", "ampere"):
+    for name in ("hopper", "blackwell", "ampere", "rubin", "volta"):
         if name in architecture:
             return name
     return "other"
@@ -96,12 +115,13 @@ def chip_of(device: Device) -> Chip:
             return standin
         return float(value)
 
-    generation = generation_of(device)
+    generation, vendor = generation_of(device), str(inside.vendor).lower()
     architecture = str(inside.architecture or "").lower()
     ultra = "ultra" in architecture or ("300" in device.id and generation == "blackwell")
     return Chip(
         id=device.id,
         generation=generation,
+        architecture=architecture.replace(",", " ").split(" ")[0] or "unknown",
         peaks=peaks,
         bandwidth=float(inside.memory_bandwidth),
         cores=max(1.0, known(inside.cores, round(half / CORE_FLOPS), "number of cores unknown, taken from its peak")),
@@ -112,6 +132,8 @@ def chip_of(device: Device) -> Chip:
         link_latency=None if inside.link_latency is None else float(inside.link_latency),
         link_domain=None if inside.link_domain is None else float(inside.link_domain),
         host=None if inside.host_bandwidth is None else float(inside.host_bandwidth),
+        # Kernels of Intel's GPUs were timed launched one by one; elsewhere as graphs or compiled programs.
+        dispatch=float(inside.dispatch_latency) if vendor == "intel" and device.family != "cpu" else 0.0,
         names=frozenset(normalised(name) for name in (device.id, *device.aliases)),
         notes=tuple(notes),
     )

@@ -70,7 +70,7 @@ def gemm(
     x, w, y = operand
     rows, columns, depth = (np.asarray(value, dtype=np.float64)[..., None] for value in (m, n, k))
     count = tiles.tile_count(rows, columns, TILE_ROWS, TILE_COLUMNS, TILE_SPLITS)
-    waves = tiles.wave_count(count, c.cores)
+    waves = tiles.wave_count(count, c.cores, p.get("smooth", 0.3))
     slice_depth = 64 * np.ceil(depth / (64 * TILE_SPLITS))
     math = tiles.tile_math_time(TILE_ROWS, TILE_COLUMNS, slice_depth, waves, c.cores, peak, p["compute"])
     feed = tiles.tile_feed_time(TILE_ROWS, TILE_COLUMNS, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)

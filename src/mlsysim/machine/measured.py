@@ -17,6 +17,7 @@ from ..catalog.efficiency import ANY, Family, Fit, family
 from ..catalog.hardware import Device
 from ..errors import InvalidInputError, MissingFactError, nearest, normalised
 from ..physics import is_recording
+from ..physics.gemm import smooth_maximum
 from ..physics.memory_kernels import gather_time, streaming_time
 from ..units import Seconds
 from . import collectives
@@ -44,7 +45,7 @@ class Timing:
 class MeasuredMachine:
     """One device as kernels find it; all arguments may be arrays and broadcast."""
 
-    __slots__ = ("_cache", "_fits", "_library", "operators", "chip", "families", "stack")
+    __slots__ = ("_cache", "_fits", "_library", "chip", "families", "operators", "stack")
 
     def __init__(
         self,
@@ -187,6 +188,8 @@ class MeasuredMachine:
         vector = self.chip.peak("fp32")[0]
         floor = np.maximum(traffic / self.chip.bandwidth, flops / vector)
         time = np.maximum(time, p["launch"] + np.asarray(flops) / (p["compute"] * vector))
+        if self.chip.dispatch:
+            time = smooth_maximum(time, self.chip.dispatch, 6.0)
         return self._timing(time * count, floor * count, fit, wider, notes)
 
     # -- collectives ---------------------------------------------------------------------------------------------
@@ -276,7 +279,13 @@ class MeasuredMachine:
     # -- fits ----------------------------------------------------------------------------------------------------
 
     def _family(self, name: str) -> Family:
-        return self._library[name] if self._library is not None and name in self._library else family(name)
+        if self._library is None:
+            return family(name)
+        if name not in self._library:
+            raise MissingFactError(
+                f"the given efficiencies have no family {name}; they have {', '.join(self._library)}"
+            )
+        return self._library[name]
 
     def kernel(self, name: str, variant: str = ANY) -> str:
         """The kernel that is run for a family and a variant (a precision)."""
@@ -289,11 +298,11 @@ class MeasuredMachine:
         if key not in self._fits:
             entry = self._family(name)
             chosen = kernel or self.kernel(name, variant)
-            fit = entry.choose(self.chip.names, self.chip.generation, chosen)
+            fit = entry.choose(self.chip.names, self.chip.generations, chosen)
             notes: tuple[str, ...] = ()
             wider = 0.0
             if not self.chip.names & {normalised(name) for name in fit.devices}:
-                wider = fit.transfer
+                wider = fit.transfer if self.chip.architecture in fit.architectures else fit.far
                 seen = ", ".join(fit.devices) or "no device"
                 notes = (f"{name}: {self.chip.id} was not measured; fitted on {seen}",)
             if fit.kernel != chosen:

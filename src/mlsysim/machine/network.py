@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..physics import collectives, hierarchical
+from ..physics import collectives, hierarchical, memory, moe
 from ..units import Bytes, Count, Seconds
 from .textbook import Wiring
 
@@ -108,11 +108,20 @@ def all_gather_time(message: Bytes, group: Group) -> Seconds:
     return all_reduce_time(message, group) / 2
 
 
-def all_to_all_time(message: Bytes, group: Group) -> Seconds:
-    """All-to-all over a group, in two phases where it spans domains."""
-    return hierarchical.hierarchical_all_to_all_time(
-        message, group.local, group.groups, group.inside, group.across, group.inside_latency, group.across_latency
-    )
+def all_to_all_time(message: Bytes, group: Group, copies: Count = 1.0) -> Seconds:
+    """All-to-all over a group: to each node once, then on to the ranks there.
+
+    Args:
+        message: all blocks that one rank holds
+        group: the ranks
+        copies: blocks that carry the same token, as a mixture of experts sends; those bound for one node cross as one
+    """
+    inside = collectives.all_to_all_time(message, group.local, group.inside, group.inside_latency)
+    if not np.any(np.asarray(group.groups) > 1):
+        return inside
+    once = message * moe.distinct_destinations(group.groups, copies) / copies
+    across = collectives.all_to_all_time(once, group.groups, group.across, group.across_latency)
+    return memory.sum_of_times(inside, across, 0.0)
 
 
 def hop_time(message: Bytes, wires: Wiring, stride: Count) -> Seconds:
@@ -121,7 +130,8 @@ def hop_time(message: Bytes, wires: Wiring, stride: Count) -> Seconds:
     if wires.across is None or wires.domain is None:
         return near
     far = collectives.send_time(message, wires.across, wires.across_latency)
-    return np.where(np.asarray(stride) < wires.domain, near, far)[()]
+    chosen: Any = np.where(np.asarray(stride) < wires.domain, near, far)
+    return chosen[()]
 
 
 def balanced_sides(nodes: int, dimensions: int) -> tuple[int, ...]:

@@ -162,3 +162,27 @@ def shard_size(message: Bytes, ranks: Count) -> Bytes:
         2.0
     """
     return message / ranks
+
+
+@equation
+def repeated_time(each: Seconds, times: Count, slowdown: Fraction = 1.0) -> Seconds:
+    r"""Time of the same thing done many times over in one step.
+
+    .. math:: t = n\, t_1 s
+
+    Args:
+        each: once, t_1 [second]
+        times: how often, n [1]
+        slowdown: by other traffic, s [1]
+
+    Returns:
+        Time [second].
+
+    Source:
+        D. Narayanan et al., SC 2021, arXiv:2104.04473, section 3.2 (communication of all layers and micro-batches).
+
+    Examples:
+        >>> repeated_time(2.0, 3.0)
+        6.0
+    """
+    return each * times * slowdown

@@ -119,3 +119,29 @@ def effective_parameters(always: Count, routed: Count, imbalance: Fraction) -> C
         47000000000.0
     """
     return always + routed * imbalance
+
+
+@equation
+def distinct_destinations(destinations: Count, active: Count) -> Count:
+    r"""Expected number of different places that the experts of one token lie in, when routing is even.
+
+    A token need travel only once to each node, whatever the number of its experts there.
+
+    .. math:: \bar d = d \left[ 1 - \left(1 - \frac{1}{d}\right)^k \right]
+
+    Args:
+        destinations: nodes that hold experts, d [1]
+        active: experts that a token chooses, k [1]
+
+    Returns:
+        Places, from 1 to min(d, k) [1].
+
+    Source:
+        DeepSeek-AI, DeepSeek-V3 technical report, arXiv:2412.19437, section 3.2.2 (dispatch over InfiniBand once a
+        node, then over NVLink); the count is the classical occupancy problem.
+
+    Examples:
+        >>> distinct_destinations(np.array([1.0, 4.0, 8.0]), 8.0)
+        array([1.        , 3.59954..., 5.25112...])
+    """
+    return destinations * (1 - (1 - 1 / destinations) ** active)

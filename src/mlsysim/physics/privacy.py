@@ -159,6 +159,32 @@ def noisy_steps_factor(noise: Count, batch: Count, gradient_noise_scale: Count, 
 
 
 @equation
+def compounded_steps_factor(factor: Fraction) -> Fraction:
+    r"""How many more steps private training takes once the further steps are paid for with further noise.
+
+    Many small steps spend privacy as one Gaussian mechanism does: the variance that is needed grows with their number.
+
+    .. math:: s = 1 + (s_1 - 1) s \;\Rightarrow\; s = \frac{1}{2 - s_1}, \quad \infty \text{ if } s_1 \ge 2
+
+    Args:
+        factor: steps with the noise of the original number of steps over steps without, s_1 [1]
+
+    Returns:
+        Steps with privacy over steps without; infinite where the noise outruns the progress [1].
+
+    Source:
+        The fixed point of ``noisy_steps_factor``; composition: M. Abadi et al., arXiv:1607.00133, theorem 1
+        (sigma grows as the square root of the steps).
+
+    Examples:
+        >>> float(compounded_steps_factor(1.5))
+        2.0
+    """
+    with np.errstate(divide="ignore"):
+        return np.divide(1.0, np.maximum(2 - factor, 0.0))
+
+
+@equation
 def ghost_clipping_factor(backward: Fraction = 2.0, passes: Count = 2.0) -> Fraction:
     r"""Work of a step that clips the gradient of every example, over that of a plain step.
 

@@ -282,6 +282,43 @@ def wait_quantile(
 
 
 @equation
+def wait_tail(
+    time: Seconds,
+    arrival: PerSecond,
+    service: Seconds,
+    servers: Count,
+    service_cv: Count = 1.0,
+    arrival_cv: Count = 1.0,
+) -> Fraction:
+    r"""Probability of waiting longer than a time: the inverse of :func:`wait_quantile`; 1 for a negative time.
+
+    .. math:: P(W > t) = C(c, a) \exp\left(-\frac{2}{c_a^2 + c_s^2} \frac{c - a}{s} t\right)
+
+    Args:
+        time: the time, t [second]
+        arrival: arrival rate, lambda [1/second]
+        service: mean service time, s [second]
+        servers: servers, c [1]
+        service_cv: coefficient of variation of the service time, c_s [1]
+        arrival_cv: coefficient of variation of the time between arrivals, c_a [1]
+
+    Returns:
+        Probability; 1 where the queue is unstable [1].
+
+    Source:
+        L. Kleinrock, Queueing Systems, volume 1, Wiley 1975, section 3.5.
+
+    Examples:
+        >>> print(f"{wait_tail(0.05, 80.0, 0.01, 1.0):.5f}")  # 0.8 exp(-1)
+        0.29430
+    """
+    load = arrival * service
+    theta = 2 * np.maximum(servers - load, 0.0) / (np.maximum(arrival_cv**2 + service_cv**2, 1e-9) * service)
+    late = _erlang_c(load, servers) * np.exp(-theta * np.maximum(time, 0.0 * time))
+    return np.where((load < servers) & (time >= 0.0 * time), late, 1.0)[()]
+
+
+@equation
 def sojourn_tail(
     time: Seconds,
     arrival: PerSecond,

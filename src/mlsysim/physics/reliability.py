@@ -8,8 +8,8 @@ from ..units import Count, Fraction, PerSecond, Seconds
 from . import equation
 from .special import log_binomial
 
-LARGEST_EXPONENT = 700.0
-"""Beyond it ``exp`` overflows; goodput is zero long before."""
+LARGEST_EXPONENT = 300.0
+"""Goodput is zero long before; more, and the product of two exponentials overflows."""
 
 
 @equation
@@ -203,10 +203,10 @@ def optimal_interval(dump: Seconds, mtbf: Seconds) -> Seconds:
         minimum of the complete cost function, in terms of the Lambert function).
 
     Examples:
-        >>> print(f"{optimal_interval(300.0, 15 * 60.0) / 60:.1f}")  # figure 5: 9.1 min
-        9.1
+        >>> print(f"{optimal_interval(300.0, 15 * 60.0) / 60:.3f}")  # the approximation gives 9.141
+        9.167
     """
-    ratio = dump / mtbf
+    ratio = np.minimum(dump / mtbf, 35.0)  # beyond it, x is one to the last bit
     x = -np.expm1(-1 - ratio)
     for _ in range(60):
         x = np.maximum(x + (x + np.log1p(-x) + ratio) * (1 - x) / np.maximum(x, 1e-300), 0.0)

@@ -198,7 +198,7 @@ class ContinuousBatchingModel(ForwardModel):
             np.maximum(step.decode_memory, last.prefill_memory),
             step.decode_overhead + last.prefill_overhead + step.decode_communication + last.prefill_communication,
         )
-        rate = running / gap
+        rate = batching.slot_capacity(gap, running)  # each slot yields one token a gap
 
         # Static batches reserve the longest sequence and run until their longest member is done.
         reserved = cache(longest)
@@ -208,25 +208,22 @@ class ContinuousBatchingModel(ForwardModel):
         if output is not None:
             static_gap = batching.residence_time(static_gap, sizes.ttft, np.maximum(static, 1.0), output) / output
         useful = batching.static_batch_share(np.maximum(static, 1.0), spread)
-        static_rate = np.maximum(static, 1.0) / static_gap * useful
-        unknown = np.nan
+        static_rate = batching.slot_capacity(static_gap, np.maximum(static, 1.0)) * useful
         return ContinuousBatchingResult(
             question=Question(type(self), arguments),
             shape=shape_of(*(np.asarray(v) for v in (rate, static_rate, held, worst, spread))),
             notes=first.notes
             + (() if output is not None else ("decoding only: pass output_tokens= to count prefills",)),
-            throughput_tokens_per_sec=np.where(fits, rate, 0.0)[()],
+            throughput_tokens_per_sec=where_it_fits(fits, rate, 0.0),
             max_active_requests=active,
             ttft=sizes.ttft,
-            itl=np.where(fits, itl, unknown)[()],
-            mean_token_gap=np.where(fits, gap, unknown)[()],
-            worst_token_gap=np.where(fits, worst, unknown)[()],
+            itl=where_it_fits(fits, itl, np.nan),
+            mean_token_gap=where_it_fits(fits, gap, np.nan),
+            worst_token_gap=where_it_fits(fits, worst, np.nan),
             page_fragmentation=batching.wasted_share(tokens, padded),
             paged_kv_cache_size=held / share,
             kv_bytes_saved_by_sharing=(request * active - held) / share,
-            static_throughput_tokens_per_sec=np.where(static >= 1, static_rate, 0.0)[()]
-            if np.any(static < 1)
-            else static_rate,
+            static_throughput_tokens_per_sec=where_it_fits(static >= 1, static_rate, 0.0),
             static_max_active_requests=static,
             static_fragmentation=batching.wasted_share(tokens, longest),
             memory_for_caches=room,
@@ -235,6 +232,11 @@ class ContinuousBatchingModel(ForwardModel):
             decode_memory=step.decode_memory,
             feasible=fits,
         )
+
+
+def where_it_fits(fits: Any, value: Any, otherwise: float) -> Any:
+    """The value where something fits; the same object where everything does, so that its origin stays known."""
+    return value if np.all(fits) else np.where(fits, value, otherwise)[()]
 
 
 def generator(solver: str, model: Any) -> None:

@@ -50,6 +50,10 @@ class Border:
         """A finite number of at least ``least``."""
         return self._number(name, value, least, most, whole=False, wanted=f"a finite number of at least {least:g}")
 
+    def positive(self, name: str, value: Any, most: float = math.inf) -> Any:
+        """A finite number above 0."""
+        return self._number(name, value, math.ulp(0.0), most, whole=False, wanted="a positive, finite number")
+
     def quantity(self, name: str, value: Any, unit: str, *, zero: bool = False) -> Any:
         """A quantity with a unit, positive and finite, in SI."""
         try:

@@ -92,7 +92,7 @@ class DistributedResult(Result):
 
     @total
     def tokens_per_second(self) -> TokensPerSecond:
-        """Tokens a second of the whole fleet."""
+        """Tokens a second of the whole fleet; NaN for models that read none."""
         return self.batch * self.tokens_per_sample / self.step_latency_total
 
     @total
@@ -354,7 +354,7 @@ class DistributedModel(ForwardModel):
             communication_buffers=held.buffers,
             memory_capacity=chip.memory_capacity,
             batch=batch,
-            tokens_per_sample=sizes["seq_len"],
+            tokens_per_sample=sizes["seq_len"] if isinstance(network, Transformer) else np.nan,
             chips=wires.chips,
             flops=batch * useful,
             hardware_flops=batch * done,
@@ -369,11 +369,11 @@ class DistributedModel(ForwardModel):
         )  # fmt: skip
 
 
-def recomputation(border: Border, value: Any) -> Any:
+def recomputation(border: Border, value: Any, name: str = "activation_recomputation") -> Any:
     """What is recomputed, as a number that arrays can hold."""
     if isinstance(value, (bool, np.bool_)):
         return RECOMPUTE["full" if value else "none"]
-    word = border.choice("activation_recomputation", value, tuple(RECOMPUTE))
+    word = border.choice(name, value, tuple(RECOMPUTE))
     return RECOMPUTE.get(word, 0.0) if isinstance(word, str) else 0.0
 
 

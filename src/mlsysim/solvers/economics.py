@@ -208,11 +208,11 @@ class EconomicsModel(ForwardModel):
         name = "datacenter" if datacenter is not None else "grid"
         where = None if asked is None else border.grid(asked, name)
         run = run_at_border(border, machines, duration_days, mfu, utilisation, power_per_device, host_share)
-        life = _positive(border, "amortization_years", amortization_years) * YEAR
+        life = border.positive("amortization_years", amortization_years) * YEAR
         made = embodied_at_border(border, embodied_carbon_per_device, None)[0], life
         price = None if kwh_price is None else border.number("kwh_price", kwh_price)
         unit = None if unit_price_usd is None else border.number("unit_price_usd", unit_price_usd)
-        scale = _positive(border, "infrastructure_multiplier", infrastructure_multiplier)
+        scale = border.positive("infrastructure_multiplier", infrastructure_multiplier)
         interest = border.number("discount_rate", discount_rate)
         left = border.fraction("residual_share", residual_share, closed=True)
         upkeep = (
@@ -220,11 +220,11 @@ class EconomicsModel(ForwardModel):
         )
         people = border.number("staff_usd_per_year", staff_usd_per_year)
         watt = border.number("facility_usd_per_watt", facility_usd_per_watt)
-        stands = _positive(border, "facility_years", facility_years) * YEAR
+        stands = border.positive("facility_years", facility_years) * YEAR
         tax = border.number("carbon_price_per_ton", carbon_price_per_ton) / 1e3
         used = border.fraction("used_share", used_share)
         rent = _rent(border, cloud_usd_per_hour)
-        speed = None if tokens_per_second is None else _positive(border, "tokens_per_second", tokens_per_second)
+        speed = None if tokens_per_second is None else border.positive("tokens_per_second", tokens_per_second)
         api = _api(border, api_usd_per_million)
         border.close()
         site = site_of(machines, where)
@@ -288,13 +288,6 @@ class EconomicsModel(ForwardModel):
             api_price=nothing if api is None else api,
             break_even_volume=nothing if api is None else cost.break_even_volume(rate, api),
         )
-
-
-def _positive(border: Border, name: str, value: Any) -> Any:
-    number = border.number(name, value)
-    if np.any(np.less_equal(number, 0)):
-        border.problems.append(f"{name}: expected a positive number, found {value}")
-    return number
 
 
 def _tariff(price: Any, site: Any) -> tuple[Any, tuple[str, ...]]:

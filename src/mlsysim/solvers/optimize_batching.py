@@ -14,7 +14,7 @@ from .batching import generator
 from .border import Border
 from .limits import Limit
 from .result import Question, Result
-from .slots import load, pace
+from .slots import at, largest, latency, pace
 from .tail import milliseconds
 
 
@@ -78,15 +78,16 @@ class BatchingOptimizer(BaseOptimizer):
         max_search_batch: Any = 256,
         *,
         output_len: Any = None,
-        service_time_cv: Any = 0.0,
+        service_time_cv: Any = 1.0,
         tp_size: Any = 1,
         pp_size: Any = 1,
         kv_precision: Any = None,
     ) -> BatchingOptimizerResult:
         """The largest limit on active requests for which p99 from arrival to last token meets the objective.
 
-        Every limit from 1 to ``max_search_batch`` is tried. A replica batches continuously: a request enters at the next
-        step if a slot is free and waits otherwise (M/G/c over the slots of all replicas).
+        A replica batches continuously: a request enters at the next step if a slot is free and waits otherwise (M/G/c
+        over the slots of all replicas). A limit is good if it fits in memory, if a request in a full replica is still
+        done in time, and if the wait for a slot leaves p99 within the objective. All limits are searched.
 
         Args:
             model: a decoder of ``Models`` or its name
@@ -99,7 +100,7 @@ class BatchingOptimizer(BaseOptimizer):
             efficiency: share of the arithmetic peak that is reached
             max_search_batch: largest limit to try
             output_len: tokens generated for each request; as many as the prompt has unless said
-            service_time_cv: coefficient of variation of the time that requests hold a slot; 0: all alike
+            service_time_cv: coefficient of variation of the time that the requests ahead hold their slots; 0: all alike
             tp_size: tensor-parallel ranks of a replica
             pp_size: pipeline stages of a replica
             kv_precision: number format of the cache
@@ -139,19 +140,12 @@ class BatchingOptimizer(BaseOptimizer):
             tp_size=tp_size, pp_size=pp_size, kv_precision=kv_precision,
         )  # fmt: skip
         shape = running.rates.shape[1:]
-        now = load(running, output, qps / replicas)
-        limit = np.arange(1.0, most + 1).reshape((int(most),) + (1,) * len(shape))
-        p99 = queueing.sojourn_quantile(0.99, qps, now.stay, replicas * limit, cv)
-        good = running.fits & (p99 <= sla) & (qps < replicas * running.rates)
-        best = np.max(np.where(good, limit, 0.0), axis=0)
-        index = np.maximum(best - 1, 0).astype(np.intp)[None]
-        rate = np.take_along_axis(running.rates, index, axis=0)[0]
-        found = best > 0
-        reached = np.where(
-            found, np.take_along_axis(np.broadcast_to(p99, good.shape), index, axis=0)[0], np.min(p99, 0)
-        )
-        slots = np.where(found, best, most)
-        missed = queueing.sojourn_tail(sla, qps, now.stay, replicas * slots, cv)
+        # A request that finds all slots but one taken must still be done in time; below that, more slots only wait less.
+        best, index = largest(running, running.stays <= sla)
+        slots = np.maximum(best, 1.0)
+        now, _, p99 = latency(running, output, qps, replicas, slots, cv)
+        rate = at(running.rates, index)
+        found = (best > 0) & (p99 <= sla) & (qps < replicas * rate)
         notes = running.notes
         if output_len is None:
             notes += ("output_len not given: as many tokens as the prompt has",)
@@ -159,14 +153,14 @@ class BatchingOptimizer(BaseOptimizer):
             question=Question(type(self), arguments),
             shape=shape,
             notes=notes,
-            best_batch_size=best[()],
+            best_batch_size=np.where(found, best, 0.0)[()],
             max_throughput=np.where(found, replicas * rate * output, 0.0)[()],
             served_throughput=np.where(found, qps * output, 0.0)[()],
-            p99_latency=reached[()],
+            p99_latency=p99,
             sla_latency=sla,
-            slo_violation_probability=missed,
+            slo_violation_probability=queueing.wait_tail(sla - now.stay, qps, now.stay, replicas * slots, cv),
             mean_active=np.minimum(now.active * np.minimum(qps / replicas * now.stay, 1.0), slots)[()],
             utilization=queueing.server_utilisation(qps, now.stay, replicas * slots),
             total_searched=most,
-            is_feasible=found[()],
+            is_feasible=found,
         )

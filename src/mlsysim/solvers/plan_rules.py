@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
     else:
         heads = experts = layers = 1.0
         kind = f"{work.model.id} is trained with data parallelism only; "
-    checks = [
+    checks: list[tuple[Any, Callable[[], str]]] = [
         (chips % parts == 0, lambda: (
             f"tensor {plan.tp:g} x pipeline {plan.pp:g} x expert {plan.ep:g} x context {plan.cp:g} does not divide "
             f"{chips:g} chips; nearby: {_or(near_divisors(chips, parts))} chips in all")),

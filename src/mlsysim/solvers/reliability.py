@@ -10,7 +10,7 @@ import numpy as np
 
 from ..catalog import Defaults, Infra
 from ..errors import MissingFactError
-from ..physics import queueing, reliability
+from ..physics import memory, queueing, reliability
 from ..record import total
 from ..units import Count, DollarsPerSecond, Fraction, Seconds
 from .base import ForwardModel
@@ -137,15 +137,16 @@ class ReliabilityModel(ForwardModel):
         node_mtbf, fleet_mtbf, shares, notes = _mtbf(machine, more, spare, repair, together)
         if spares is not None:
             busy = queueing.offered_load(1 / fleet_mtbf, repair)
-            recovery = recovery + reliability.spare_wait(
-                queueing.blocking_probability(busy, np.maximum(spares, 1e-6)), spares, repair
-            )
+            blocked = queueing.blocking_probability(busy, np.maximum(spares, 1e-6))
+            recovery = memory.sum_of_times(recovery, reliability.spare_wait(blocked, spares, repair), 0.0)
         else:
             notes += ("a healthy node is always at hand; pass hot_spares= to count them",)
-        best = reliability.optimal_interval(dump, fleet_mtbf) + dump
+        work = reliability.optimal_interval(dump, fleet_mtbf)
+        best = memory.sum_of_times(work, dump, 0.0)
         used = best if period is None else period
-        good = reliability.goodput(used - dump, dump, fleet_mtbf, recovery)
-        saving = reliability.checkpoint_loss(good, used - dump, dump)
+        work = work if period is None else period - dump
+        good = reliability.goodput(work, dump, fleet_mtbf, recovery)
+        saving = reliability.checkpoint_loss(good, work, dump)
         lost = reliability.recovery_loss(recovery, fleet_mtbf)
         return ReliabilityResult(
             question=Question(type(self), arguments),
@@ -204,7 +205,8 @@ def _mtbf(fleet: Any, more: Any, spare: Any, repair: Any, together: Any) -> tupl
     if inside.mtbf is not None:
         own = reliability.mean_time_between(1 / inside.mtbf, together)
         return None, own, {"fleet": 1.0}, (f"{fleet.id} states its own MTBF",)
-    node, notes = fleet.node.si, ()
+    node = fleet.node.si
+    notes: tuple[str, ...] = ()
     known = {name: Infra[name].si.mtbf for name in ("GPU", "NIC", "PSU")}
     rates = {"GPU": reliability.failure_rate(known["GPU"], node.accelerators_per_node)}
     if node.nics_per_node is not None:
@@ -351,7 +353,7 @@ class GoodputModel(ForwardModel):
         border.close()
         simulated = error = None
         if between is not None:
-            work = (reliability.optimal_interval(dump, between) + dump if period is None else period) - dump
+            work = reliability.optimal_interval(dump, between) if period is None else period - dump
             kept = reliability.goodput(work, dump, between, recovery) if kept is None else kept
             if draws:
                 simulated, error = simulate(work, dump, between, recovery, draws, shape, start)

@@ -15,7 +15,7 @@ from ..catalog import Defaults
 from ..catalog.spec import Spec
 from ..errors import MissingExtraError
 from ..physics import recording
-from ..record import Record, field_units, total
+from ..record import SI, Record, field_units, total
 from ..units import quantity, registry
 from .ledger import Explanation, Ledger, shown
 
@@ -32,6 +32,19 @@ class Question:
     def ask(self) -> Any:
         """Ask again."""
         return self.resolver().solve(**self.arguments)
+
+
+class Whole(SI):
+    """The inside of an answer: SI numbers, each array of the shape of the question."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        value = SI.__getattr__(self, name)
+        shape = object.__getattribute__(self._record, "shape")
+        if shape and name not in PLAIN and isinstance(value, (float, np.ndarray, np.generic)):
+            return np.broadcast_to(value, shape)
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +70,11 @@ class Result(Record):
         if text is None:
             return value
         return (value if shape else float(value)) if text == "1" else quantity(value, text)
+
+    @property
+    def si(self) -> SI:
+        """The same answer with plain SI numbers."""
+        return Whole(self)
 
     @property
     def constraint_trace(self) -> list[str]:
@@ -184,8 +202,10 @@ def _plain(value: Any) -> Any:
         return {key: _plain(getattr(inner, "magnitude", inner)) for key, inner in value.items()}
     if isinstance(value, np.ndarray):
         return [_plain(inner) for inner in value.tolist()] if value.ndim else _plain(value.item())
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
+    if isinstance(value, Result):
+        return value.to_dict()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):
@@ -218,7 +238,11 @@ def ask_again(document: Mapping[str, Any]) -> Any:
     arguments = {}
     for name, value in document["question"].items():
         if isinstance(value, list):
-            value = np.array(value) if not all(isinstance(inner, str) for inner in value) else _stack(name, value)
+            words = all(isinstance(inner, str) for inner in value)
+            if not words:
+                value = np.array(value)
+            elif "model" in name or "hardware" in name:
+                value = _stack(name, value)
         elif isinstance(value, str) and name not in ("model", "hardware", "precision"):
             head = value.split(" ")[0]
             value = registry().Quantity(value) if head.replace(".", "").replace("e+", "").isdigit() else value

@@ -223,6 +223,7 @@ class ServingModel(ForwardModel):
             ),
         )
         border.close()
+        shape_of(asked.tokens, asked.batch, asked.eta, asked.cached, asked.acceptance, asked.plan.chips)
         if np.any(np.greater(asked.cached, asked.tokens)):
             raise InvalidInputError("cached_prefix_len: expected at most seq_len")
         for which in (network, draft):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..physics import batching, queueing
+from ..physics import batching, memory, queueing
 from ..units import Count, PerSecond, Seconds
 from .border import shape_of
 from .serving import ServingModel
@@ -50,16 +50,21 @@ def pace(
     precision: Any,
     efficiency: Any,
     *others: Any,
+    room: Any = None,
     **options: Any,
 ) -> Pace:
-    """The pace of a replica for every number of active requests up to ``most``; ``others`` only lend their shape."""
+    """The pace of a replica for every number of active requests up to ``most``; ``others`` only lend their shape.
+
+    Each slot has room for ``room`` tokens: those of prompt and output unless said.
+    """
     serving = ServingModel()
     one = serving.solve(model, hardware, prompt, 1, precision, efficiency, **options)
     shape = shape_of(*(np.asarray(v) for v in (prompt, output, *others)), *_of(one.shape))
     count = np.arange(1.0, most + 1).reshape((most,) + (1,) * len(shape))
     # A sequence is half way through its output on average, and all of it must fit at the end.
     middle = serving.solve(model, hardware, prompt + np.floor(output / 2), count, precision, efficiency, **options)
-    end = serving.solve(model, hardware, prompt + output, count, precision, efficiency, **options)
+    longest = prompt + output if room is None else room
+    end = serving.solve(model, hardware, longest, count, precision, efficiency, **options)
     whole = (most, *shape)
     steps = np.broadcast_to(middle.si.step_latency, whole)
     stays = batching.residence_time(steps, one.si.ttft, count, output)
@@ -103,7 +108,26 @@ def load(running: Pace, output: Count, rate: PerSecond) -> Load:
     return Load(active=active, stay=stay)
 
 
-def percentile(running: Pace, output: Count, qps: PerSecond, replicas: Count, slots: Count, cv: Count, q: float) -> Any:
-    """A percentile of the time from arrival to last token, with a limit on the active requests of each replica."""
+def latency(
+    running: Pace, output: Count, qps: PerSecond, replicas: Count, slots: Count, cv: Count
+) -> tuple[Any, Any, Any]:
+    """Load, p99 of the wait, and p99 from arrival to last token of a request of the stated length.
+
+    A request's wait does not depend on its own length, so that the percentile of its latency is its stay and the
+    percentile of the wait; ``cv`` is the variation of the stays it waits for.
+    """
     now = load(running, output, qps / replicas)
-    return queueing.sojourn_quantile(q, qps, now.stay, replicas * slots, cv)
+    wait = queueing.wait_quantile(0.99, qps, now.stay, replicas * slots, cv)
+    return now, wait, memory.sum_of_times(wait, now.stay, 0.0)
+
+
+def largest(running: Pace, allowed: Any) -> tuple[Any, Any]:
+    """The largest number of active requests that fits and is allowed, 0 if none; and where it stands, at least first."""
+    count = np.arange(1.0, running.rates.shape[0] + 1).reshape((-1,) + (1,) * (running.rates.ndim - 1))
+    best = np.max(np.where(running.fits & allowed, count, 0.0), axis=0)
+    return best[()], np.maximum(best - 1, 0).astype(np.intp)[None]
+
+
+def at(table: Any, index: Any) -> Any:
+    """What a table over active requests holds at an index for each point of the question."""
+    return np.take_along_axis(table, index, axis=0)[0][()]

@@ -214,13 +214,8 @@ def _site(where: Any) -> Site:
         return sites(where, every)
     grid = where.grid if isinstance(where, Datacenter) else where
     here, power = where.si, grid.si
-    notes = []
     pue = here.pue if here.pue is not None else power.pue
     wue = here.wue if here.wue is not None else power.wue
-    if wue is None:
-        notes.append(f"{where.id}: water use on site is not known")
-    if power.ewif is None:
-        notes.append(f"{grid.id}: water use of the power plants is not known")
     return Site(
         entry=where,
         name=where.name,
@@ -229,13 +224,24 @@ def _site(where: Any) -> Site:
         wue=np.nan if wue is None else wue,
         ewif=np.nan if power.ewif is None else power.ewif,
         price=power.electricity_price,
-        notes=tuple(notes),
+        notes=_unknown([where.id], [wue], [power.ewif]),
     )
+
+
+def _unknown(names: list[str], wues: Any, ewifs: Any) -> tuple[str, ...]:
+    """Notes on the sites whose water use is not known."""
+    found = []
+    for values, what in ((wues, "water use on site"), (ewifs, "water use of the power plants")):
+        lost = [name for name, value in zip(names, values, strict=True) if value is None or np.isnan(value)]
+        if lost:
+            found.append(f"{what} is not known for {', '.join(lost)}")
+    return tuple(found)
 
 
 def sites(entry: Any, every: list[Site]) -> Site:
     """Several sites as one that holds arrays."""
     prices = [np.nan if site.price is None else site.price for site in every]
+    names = [site.entry.id for site in every]
     return Site(
         entry=entry,
         name=np.array([site.name for site in every]),
@@ -244,7 +250,7 @@ def sites(entry: Any, every: list[Site]) -> Site:
         wue=np.array([site.wue for site in every]),
         ewif=np.array([site.ewif for site in every]),
         price=np.array(prices),
-        notes=tuple(dict.fromkeys(note for site in every for note in site.notes)),
+        notes=_unknown(names, [site.wue for site in every], [site.ewif for site in every]),
     )
 
 
@@ -263,10 +269,7 @@ def duration_at_border(border: Border, name: str, value: Any) -> Any:
     """A number of days, or a time with a unit, in seconds."""
     if isinstance(value, str) or hasattr(value, "units"):
         return border.quantity(name, value, "second")
-    days = border.number(name, value, least=0.0)
-    if not np.all(np.greater(days, 0)) and not np.any(np.isnan(days)):
-        border.problems.append(f"{name}: expected a positive number of days, found {value}")
-    return days * DAY
+    return border.positive(name, value) * DAY
 
 
 def run_at_border(
@@ -307,10 +310,7 @@ def embodied_at_border(border: Border, per_device: Any, life_years: Any) -> tupl
     made = None if per_device is None else border.number("embodied_carbon_per_device", per_device)
     if life_years is None:
         return made, Defaults["Economics"].si.life
-    life = border.number("service_life_years", life_years)
-    if np.any(np.less_equal(life, 0)):
-        border.problems.append(f"service_life_years: expected a positive number, found {life_years}")
-    return made, life * YEAR
+    return made, border.positive("service_life_years", life_years) * YEAR
 
 
 def embodied(fleet: Fleet, run: Run, made: tuple[Any, Any]) -> tuple[Any, Any, tuple[str, ...]]:

@@ -118,7 +118,7 @@ class TailLatencyModel(ForwardModel):
             queueing.sojourn_quantile(q, rate, service, servers, cv, bursts) for q in (0.5, 0.9, 0.99, 0.999)
         )
         missed = queueing.sojourn_tail(slo, rate, service, servers, cv, bursts)
-        notes = () if asked is not None else (f"objective: {factor:g} mean service times",)
+        notes: tuple[str, ...] = () if asked is not None else (f"objective: {factor:g} mean service times",)
         if not (np.all(np.equal(cv, 1)) and np.all(np.equal(bursts, 1))):
             notes += ("waits by the two-moment approximation of Allen and Cunneen",)
         return TailLatencyResult(

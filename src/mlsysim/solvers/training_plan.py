@@ -252,11 +252,11 @@ def time_of(work: Work, plan: Plan, batch: Count, held: Held, recipe: Recipe, ma
     reduce, window = _gradients(plan, held, machine, m * busy, busy)
     reduce = reduce * slow
     return Times(
-        compute=m * busy,
-        tp=m * tensor * slow,
-        ep=m * expert * slow,
-        cp=m * context * slow,
-        pp=m * send * slow,
+        compute=hierarchical.repeated_time(busy, m),
+        tp=hierarchical.repeated_time(tensor, m, slow),
+        ep=hierarchical.repeated_time(expert, m, slow),
+        cp=hierarchical.repeated_time(context, m, slow),
+        pp=hierarchical.repeated_time(send, m, slow),
         dp=hierarchical.exposed_time(reduce, window, machine.overlap),
         dp_whole=reduce,
         bubble=bubble,
@@ -278,18 +278,20 @@ def _inside_a_microbatch(
     passes = 2.0 + full  # forward, backward, and forward again
     tensor: Any = 0.0
     if np.any(np.asarray(plan.tp) > 1):
-        tensor = 2 * passes * layers * network.all_reduce_time(message, network.group_of(wires, plan.tp))
+        once = network.all_reduce_time(message, network.group_of(wires, plan.tp))
+        tensor = hierarchical.repeated_time(once, 2 * passes * layers)
     expert: Any = 0.0
     if s.moe_layers and np.any(np.asarray(plan.ep) > 1):
         routed = moe.dispatch_size(tokens / plan.tp, s.active_experts, m.hidden, recipe.value, machine.imbalance)
         group = network.group_of(wires, plan.ep, plan.tp * plan.cp)
-        expert = 2 * passes * layers * (s.moe_layers / s.layers) * network.all_to_all_time(routed, group)
+        once = network.all_to_all_time(routed, group, s.active_experts)
+        expert = hierarchical.repeated_time(once, 2 * passes * layers * (s.moe_layers / s.layers))
     context: Any = 0.0
     if np.any(np.asarray(plan.cp) > 1):
         # keys and values go round the ring forward; they and their gradients backward
         block = memory.activation_size(tokens / plan.tp, 2 * s.kv_heads * m.head_dim, recipe.value)
         each = network.hop_time(block, wires, plan.tp * (plan.cp - 1))
-        context = (passes + 1.0) * layers * (plan.cp - 1) * each
+        context = hierarchical.repeated_time(each, (passes + 1.0) * layers * (plan.cp - 1))
     send: Any = 0.0
     if np.any(np.asarray(plan.pp) > 1):
         boundary = memory.activation_size(tokens / plan.tp, m.hidden, recipe.value)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog.efficiency import ANY
 from ..errors import MLSysimError
 from ..machine.operators import Operator
 
@@ -63,7 +62,13 @@ class Sample:
         return out
 
 
-def fit(samples: Sequence[Sample], prior: Mapping[str, float], spread: float, rounds: int = 30) -> dict[str, float]:
+def fit(
+    samples: Sequence[Sample],
+    prior: Mapping[str, float],
+    spread: float,
+    rounds: int = 30,
+    pinned: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """Parameters of one form for some samples.
 
     Args:
@@ -71,15 +76,18 @@ def fit(samples: Sequence[Sample], prior: Mapping[str, float], spread: float, ro
         prior: a value for every parameter; choices keep it
         spread: how far (in logs) a parameter may go from it before that costs as much as a row that is 6 % off
         rounds: most steps of the solver
+        pinned: parameters held at a value
 
     Raises:
         MLSysimError: SciPy is not installed
     """
     try:
-        from scipy.optimize import least_squares
+        from scipy.optimize import least_squares  # type: ignore[import-untyped]
     except ImportError:
         raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
-    free = [name for name, value in prior.items() if name not in FIXED and value > 0]
+    held = dict(pinned or {})
+    prior = {**prior, **held}
+    free = [name for name, value in prior.items() if name not in FIXED and name not in held and value > 0]
     low, high = (np.log([BOUNDS[name][side] for name in free]) for side in (0, 1))
     start = np.clip(np.log([prior[name] for name in free]), low + 1e-6, high - 1e-6)
 
@@ -110,14 +118,15 @@ def best_of(
 def pooled(samples: Sequence[Sample], most: int = 1200) -> list[Sample]:
     """The samples, the rows of each thinned evenly so that together they hold at most about ``most``."""
     total = sum(len(sample.seconds) for sample in samples)
-    return list(samples) if total <= most else [thin(sample, int(np.ceil(total / most))) for sample in samples]
+    step = int(np.ceil(total / most))
+    return list(samples) if step <= 1 else [keep(sample, slice(None, None, step)) for sample in samples]
 
 
-def thin(sample: Sample, step: int) -> Sample:
-    """Every ``step``-th row as far as errors go."""
+def keep(sample: Sample, rows: Any) -> Sample:
+    """The sample as far as some rows go: a mask, numbers, or a slice."""
 
     def run(values: Mapping[str, float]) -> Any:
-        return sample.operator.run(values)[::step]
+        return sample.operator.run(values)[rows]
 
     operator = Operator(sample.operator.family, run, sample.operator.floor, sample.operator.precision)
-    return Sample(sample.gpu, ANY, operator, sample.seconds[::step])
+    return Sample(sample.gpu, sample.kernel, operator, sample.seconds[rows])

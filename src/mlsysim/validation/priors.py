@@ -19,7 +19,8 @@ GENERATION: Values = {
     "overlap": 0.5, "stream": 2.0, "shares": 1e6, "windowed": 1.0,
 }  # fmt: skip
 MOE: Values = {
-    "compute": 0.5, "memory": 0.85, "launch": 2.5e-5, "overlap": 0.5, "wave": 1e-6, "row": 2e-9, "token": 2.0, "slot": 0.2, "least": 16.0, "most": 128.0,
+    "compute": 0.5, "memory": 0.85, "launch": 2.5e-5, "overlap": 0.5, "wave": 1e-6, "row": 2e-9, "token": 2.0, "slot": 0.2,
+    "least": 16.0, "most": 128.0,
 }  # fmt: skip
 LIBRARY: Values = {
     "latency": 1e-5, "growth": 0.2, "low": 0.3, "bulk_latency": 4e-5, "bulk_growth": 0.2, "bulk": 0.6, "middle": 0.55,

@@ -42,7 +42,8 @@ def relative_error(predicted: Any, measured: Any) -> NDArray[np.float64]:
         >>> relative_error(np.array([9.0, 11.0]), 10.0)
         array([-0.1,  0.1])
     """
-    return np.asarray(predicted, dtype=np.float64) / measured - 1
+    ratio: NDArray[np.float64] = np.asarray(predicted, dtype=np.float64) / measured
+    return ratio - 1
 
 
 def coverage(predicted: Any, measured: Any, sigma: Any) -> float:

@@ -7,6 +7,7 @@ EfficientNet V1-V2, arXiv:1905.11946, 2104.00298; squeeze-and-excitation, arXiv:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,39 +17,58 @@ from .stages import Stage
 from .trace import Shape, Trace
 
 Layer = Callable[[Trace, Stage], None]
-LAYERS: dict[str, Layer] = {}
-"""What each word means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a word means, and the options and flags it takes."""
+
+    build: Layer
+    options: frozenset[str]
+    flags: frozenset[str]
+
+
+LAYERS: dict[str, Word] = {}
+"""Every word."""
 
 JOINING = {"add", "cat", "detect", "detect5", "heads"}
 """Words that take several inputs."""
 
 
-def layer(function: Layer) -> Layer:
+def layer(options: str = "", flags: str = "") -> Callable[[Layer], Layer]:
     """Make a function the meaning of the word that is its name."""
-    LAYERS[function.__name__.strip("_")] = function
-    return function
+
+    def define(function: Layer) -> Layer:
+        known = frozenset(options.split()) | {"x"}
+        LAYERS[function.__name__.strip("_")] = Word(function, known, frozenset(flags.split()))
+        return function
+
+    return define
 
 
-@layer
+@layer(flags="line")
 def input_(t: Trace, s: Stage) -> None:
     """``input 3 224``: start from other data; ``49x10`` for two sides, a third for depth, ``line`` for one, none for a vector."""
     extent = s.dims(1) if len(s.sizes) > 1 else ()
     t.shape = Shape(s.size(0), extent * 2 if len(extent) == 1 and "line" not in s.flags else extent)
 
 
-@layer
+@layer(options="k s p g d", flags="bias bare dw up")
 def conv(t: Trace, s: Stage) -> None:
     """``conv 64 k7 s2 p3 g1 d1``; ``bias`` or ``bare`` instead of a normalisation; ``dw`` for one filter a channel."""
     directions = len(t.shape.extent)
     plain = bool(s.flags & {"bias", "bare"})
     depthwise = "dw" in s.flags
+    groups = s.get("g", 1.0)
+    if t.shape.channels % groups or (not depthwise and s.size(0) % groups):
+        raise s.fault(f"{groups:g} groups do not divide {t.shape.channels:g} channels in and {s.size(0):g} out")
     t.conv(
         "",
         t.shape.channels if depthwise else s.size(0),
         s.each("k", 1.0, directions),
         s.each("s", 1.0, directions),
         s.each("p", 0.0, directions) if "p" in s.options else None,
-        t.shape.channels if depthwise else s.get("g", 1.0),
+        t.shape.channels if depthwise else groups,
         s.get("d", 1.0),
         bias="bias" in s.flags,
         norm=not plain,
@@ -56,57 +76,55 @@ def conv(t: Trace, s: Stage) -> None:
     )
 
 
-@layer
+@layer(options="k s p", flags="ceil")
 def maxpool(t: Trace, s: Stage) -> None:
     """``maxpool k3 s2 p1``; ``ceil`` keeps windows that hang over the edge."""
     t.pool("", s.get("k", 2.0), s.get("s", s.get("k", 2.0)), s.get("p", 0.0), "ceil" in s.flags)
 
 
-@layer
+@layer()
 def globalpool(t: Trace, s: Stage) -> None:
     """The mean over all positions."""
     t.move("", Shape(t.shape.channels, ()), "pool")
 
 
-@layer
+@layer()
 def flatten(t: Trace, s: Stage) -> None:
     """All values as one vector; nothing moves."""
     t.shape = Shape(t.shape.values, ())
 
 
-@layer
+@layer()
 def take(t: Trace, s: Stage) -> None:
     """Keep one token; nothing moves."""
     t.shape = Shape(t.shape.channels, ())
 
 
-@layer
+@layer(flags="bare norm")
 def fc(t: Trace, s: Stage) -> None:
     """``fc 1000``: a matrix product at every position; ``bare`` without a bias; ``norm`` with a batch normalisation."""
-    t.linear("", s.size(0), bias="bare" not in s.flags)
-    if "norm" in s.flags:
-        t.own(2 * s.size(0))  # folded into the product
+    t.linear("", s.size(0), bias="bare" not in s.flags, norm="norm" in s.flags)
 
 
-@layer
+@layer(flags="bare rms")
 def norm(t: Trace, s: Stage) -> None:
     """A normalisation of its own; ``bare`` without parameters, ``rms`` with one a channel."""
     t.norm("", 0.0 if "bare" in s.flags else 1.0 if "rms" in s.flags else 2.0)
 
 
-@layer
+@layer()
 def up(t: Trace, s: Stage) -> None:
     """``up 2``: repeat every position in each direction."""
     t.move("", Shape(t.shape.channels, tuple(size * s.size(0) for size in t.shape.extent)))
 
 
-@layer
+@layer()
 def add(t: Trace, s: Stage) -> None:
     """``add @a``: add an earlier output to the data."""
     t.pointwise("", inputs=1.0 + len(s.inputs))
 
 
-@layer
+@layer()
 def cat(t: Trace, s: Stage) -> None:
     """``cat @a @b``: earlier outputs after the data, along the channels."""
     channels = t.shape.channels + sum(t.saved[name].channels for name in s.inputs)
@@ -114,12 +132,12 @@ def cat(t: Trace, s: Stage) -> None:
     t.move("", after, before=t.size(after))
 
 
-@layer
+@layer()
 def start(t: Trace, s: Stage) -> None:
     """``start @a``: go on from an earlier output."""
 
 
-@layer
+@layer(options="s")
 def basic(t: Trace, s: Stage) -> None:
     """``basic 64 s1``: two 3 x 3 convolutions around which the data are added (ResNet-18 and 34)."""
     before = t.shape
@@ -128,7 +146,7 @@ def basic(t: Trace, s: Stage) -> None:
     _residual(t, s, before)
 
 
-@layer
+@layer(options="w g s")
 def bottleneck(t: Trace, s: Stage) -> None:
     """``bottleneck 256 w64 g1 s1``: 1 x 1 to the width, 3 x 3 in groups, 1 x 1 out, around which the data are added."""
     before = t.shape
@@ -158,7 +176,7 @@ def squeeze(t: Trace, width: Count) -> None:
     t.pointwise("scale")
 
 
-@layer
+@layer(options="k s e m se sq")
 def inverted(t: Trace, s: Stage) -> None:
     """``inverted 24 k3 s2 e6``: widen (by ``e``, or to ``m``), depthwise, narrow (MobileNetV2, V3, EfficientNet).
 
@@ -177,7 +195,7 @@ def inverted(t: Trace, s: Stage) -> None:
     _skip(t, s, before)
 
 
-@layer
+@layer(options="k s e")
 def fused(t: Trace, s: Stage) -> None:
     """``fused 48 k3 s2 e4``: a full convolution in place of the widening and the depthwise one (EfficientNetV2)."""
     before = t.shape
@@ -195,7 +213,7 @@ def _skip(t: Trace, s: Stage, before: Shape) -> None:
         t.pointwise("add", inputs=2.0)
 
 
-@layer
+@layer(options="k s")
 def separable(t: Trace, s: Stage) -> None:
     """``separable 128 k3 s2``: depthwise, then 1 x 1 (MobileNetV1)."""
     directions = len(t.shape.extent)
@@ -209,7 +227,7 @@ def separable(t: Trace, s: Stage) -> None:
     t.conv("pointwise", s.size(0))
 
 
-@layer
+@layer(options="k")
 def convnext(t: Trace, s: Stage) -> None:
     """``convnext 96``: depthwise 7 x 7, a normalisation, an MLP four times as wide, a learned scale."""
     width = t.shape.channels
@@ -220,14 +238,14 @@ def convnext(t: Trace, s: Stage) -> None:
     t.pointwise("add", inputs=2.0, weights=t.own(width))
 
 
-@layer
+@layer(options="s")
 def double(t: Trace, s: Stage) -> None:
     """``double 64 s2``: two 3 x 3 convolutions in a row, the stride in the first (U-Net)."""
     t.conv("conv1", s.size(0), 3.0, s.get("s", 1.0))
     t.conv("conv2", s.size(0), 3.0)
 
 
-@layer
+@layer()
 def darknet(t: Trace, s: Stage) -> None:
     """``darknet 256``: 1 x 1 to half the channels, 3 x 3 back, around which the data are added (YOLOv3)."""
     t.conv("conv1", t.shape.channels / 2)
@@ -235,13 +253,13 @@ def darknet(t: Trace, s: Stage) -> None:
     t.pointwise("add", inputs=2.0)
 
 
-@layer
+@layer()
 def fold(t: Trace, s: Stage) -> None:
     """``fold 2``: consecutive steps become one of as many times the channels; nothing moves."""
     t.shape = Shape(t.shape.channels * s.size(0), tuple(np.floor(size / s.size(0)) for size in t.shape.extent))
 
 
-@layer
+@layer()
 def lstm(t: Trace, s: Stage) -> None:
     """``lstm 1024``: four gates from the input and the state before, one time step after the other."""
     width, before = s.size(0), t.shape

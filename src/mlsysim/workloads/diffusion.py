@@ -14,7 +14,7 @@ from .stages import Stage
 from .trace import Shape, Trace
 
 
-@layer
+@layer(options="f")
 def latent(t: Trace, s: Stage) -> None:
     """``latent 4 f8``: the picture as an autoencoder compresses it, by ``f`` along each side."""
     t.shape = Shape(s.size(0), tuple(size / s.get("f", 8.0) for size in t.shape.extent))
@@ -28,20 +28,20 @@ def branch(t: Trace, name: str, inputs: Count, out: Count, positions: Count = 1.
     t.shape = data
 
 
-@layer
+@layer(options="i")
 def condition(t: Trace, s: Stage) -> None:
     """``condition 1280 i320``: two matrix products turn a step, a guidance or a pooled text into a vector."""
     branch(t, "first", s.get("i", 256.0), s.size(0))
     branch(t, "second", s.size(0), s.size(0))
 
 
-@layer
+@layer(options="i n")
 def text(t: Trace, s: Stage) -> None:
     """``text 3072 i4096 n512``: project the text's tokens to the width of the model."""
     branch(t, "project", s.get("i", 4096.0), s.size(0), s.get("n", 77.0))
 
 
-@layer
+@layer(options="v")
 def classes(t: Trace, s: Stage) -> None:
     """``classes 1152 v1001``: one learned vector a class."""
     data = t.shape
@@ -49,7 +49,7 @@ def classes(t: Trace, s: Stage) -> None:
     t.shape = data
 
 
-@layer
+@layer(options="c")
 def resblock(t: Trace, s: Stage) -> None:
     """``resblock 320 c1280``: two normalised 3 x 3 convolutions, the condition added between them."""
     before, out = t.shape, s.size(0)
@@ -64,7 +64,7 @@ def resblock(t: Trace, s: Stage) -> None:
     t.pointwise("add", inputs=2.0)
 
 
-@layer
+@layer(options="h n d b")
 def spatial(t: Trace, s: Stage) -> None:
     """``spatial h8 n77 d768 b1``: ``b`` transformer blocks over all positions, each attending to itself and to the text."""
     data, width, heads = t.shape, t.shape.channels, s.get("h", 8.0)
@@ -95,7 +95,7 @@ def spatial(t: Trace, s: Stage) -> None:
     t.pointwise("add", inputs=2.0)
 
 
-@layer
+@layer(options="h f", flags="qk")
 def dit(t: Trace, s: Stage) -> None:
     """``dit h16 f4608``: attention and an MLP whose normalisations are shifted, scaled and gated by the condition."""
     _stream(t, "", s, joint=0.0)
@@ -124,7 +124,7 @@ def _stream(t: Trace, name: str, s: Stage, joint: Count, first: bool = True, las
     t.pointwise(f"{name}gate2", inputs=2.0)
 
 
-@layer
+@layer(options="h f n", flags="qk last")
 def mmdit(t: Trace, s: Stage) -> None:
     """``mmdit h24 f6144 n333``: picture and text in streams of their own that attend together; ``last`` drops the text.
 
@@ -138,7 +138,7 @@ def mmdit(t: Trace, s: Stage) -> None:
     t.shape = picture
 
 
-@layer
+@layer(options="h f n")
 def single(t: Trace, s: Stage) -> None:
     """``single h24 f12288 n512 qk``: picture and text in one stream, attention and MLP side by side."""
     picture, width, heads = t.shape, t.shape.channels, s.get("h", 24.0)
@@ -156,7 +156,7 @@ def single(t: Trace, s: Stage) -> None:
     t.shape = picture
 
 
-@layer
+@layer()
 def unpatch(t: Trace, s: Stage) -> None:
     """``unpatch 32``: a normalisation shifted and scaled by the condition, then every token to its patch."""
     branch(t, "modulation", t.shape.channels, 2 * t.shape.channels)

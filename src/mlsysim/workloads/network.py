@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..catalog.models import Recommender, Workload
 from ..errors import MissingFactError, alternatives, nearest
 from ..units import Bytes, Count, Flop
 from . import diffusion, vision  # noqa: F401  (they define words)
-from .convnets import JOINING, LAYERS
+from .convnets import JOINING, LAYERS, Word
 from .operators import Operator, total_flops
 from .recommendation import recommend
 from .stages import Stage, parse
@@ -75,10 +77,7 @@ def walk(trace: Trace, stages: tuple[Stage, ...]) -> None:
         CatalogError: a word or a reference that means nothing
     """
     for stage in stages:
-        block = LAYERS.get(stage.kind)
-        if block is None:
-            near = nearest(stage.kind, LAYERS) or sorted(LAYERS)
-            raise stage.fault(f"no such layer; did you mean {alternatives(near)}?")
+        word = _word(stage)
         for name in stage.inputs:
             if name not in trace.saved:
                 near = nearest(name, trace.saved)
@@ -88,12 +87,27 @@ def walk(trace: Trace, stages: tuple[Stage, ...]) -> None:
         if stage.inputs and stage.kind not in JOINING:
             trace.shape = trace.saved[stage.inputs[0]]
         trace.label = f"{stage.line}.{stage.kind}."
-        block(trace, stage)
+        word.build(trace, stage)
         if stage.repeats > 1:
             # from the second on, blocks are alike: no stride, as many channels in as out
             options = {name: value for name, value in stage.options.items() if name != "s"}
             trace.label = f"{stage.line}.{stage.kind}.again."
             with trace.times(stage.repeats - 1.0):
-                block(trace, replace(stage, options=options))
+                word.build(trace, replace(stage, options=options))
+        if any(np.any(np.less(size, 1)) for size in trace.shape.extent):
+            raise stage.fault("no position is left; the input is too small for this network")
         if stage.output:
             trace.saved[stage.output] = trace.shape
+
+
+def _word(stage: Stage) -> Word:
+    """The meaning of a line's first word; its options and flags must be some that the word takes."""
+    word = LAYERS.get(stage.kind)
+    if word is None:
+        near = nearest(stage.kind, LAYERS) or sorted(LAYERS)
+        raise stage.fault(f"no such layer; did you mean {alternatives(near)}?")
+    unknown = sorted({*stage.options} - word.options) + sorted(stage.flags - word.flags)
+    if unknown:
+        taken = alternatives(sorted(word.options) + sorted(word.flags))
+        raise stage.fault(f"takes no {' and no '.join(map(repr, unknown))}; it takes {taken}")
+    return word

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,9 @@ class Operator:
     makes: ``m`` is batch times output positions, ``n`` is output channels over groups, ``k`` is input channels over
     groups times kernel positions; there are ``groups`` of them. FLOPs and bytes are those of one run; the pass runs it
     ``count`` times.
+
+    Attention looks back at most ``window`` tokens. Experts: ``m`` tokens before top-k, width ``k``, ``n`` of one
+    expert on one rank, ``ranks`` of them share the experts, ``active`` is how many of a rank's own have work.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Operator:
     collective: str = ""
     message: Bytes = 0.0
     ranks: Count = 1.0
+    window: Count = math.inf
+    active: Count = 0.0
 
     @property
     def bytes(self) -> Any:

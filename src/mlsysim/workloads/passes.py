@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..catalog.models import Diffusion, StateSpace, Transformer, Workload
+from ..catalog.models import Diffusion, Recommender, StateSpace, Transformer, Workload
 from ..errors import MissingFactError
 from ..physics import memory
 from ..physics import transformer as eq
 from ..units import Bytes, Count, Flop, Fraction
+from .network import network
+from .operators import total_bytes
 from .transformer import Shape, shape
 
 
@@ -116,6 +118,10 @@ def inference_pass(
         notes = (f"{model.id}: the published multiply-adds are counted as one operation each, as the textbook does",)
     else:
         operations = model.flops()
+    if isinstance(model, Recommender) and model.si.embedding_lookups is not None:
+        ran = network(model, batch, None, weight, value).operators  # a sample reads a few rows of the tables, not all
+        moved = total_bytes(ran)
+        return Pass(operations * batch, weights, moved, 0.0, moved, float(len(ran)), notes)
     if isinstance(model, Diffusion):
         steps = model.si.denoising_steps
         flops = operations * steps * batch

@@ -109,6 +109,8 @@ def _line(number: int, text: str) -> Stage:
             sizes.append(_numbers(word))
         elif option:
             options[option[1]] = _numbers(option[2])
+            if option[1] != "p" and 0.0 in options[option[1]]:
+                raise CatalogError(f"stages, line {number} ({kind}): expected a number above 0, found {word[:40]!r}")
         elif word.startswith("@") and _WORD.match(word[1:]):
             inputs.append(word[1:])
         elif _WORD.match(word):

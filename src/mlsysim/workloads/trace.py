@@ -130,9 +130,12 @@ class Trace:
         )
         self.shape = after
 
-    def linear(self, name: str, out: Count, bias: bool = True, keep: bool = False) -> None:
-        """A matrix product at every position; ``keep`` leaves the data as they were (a side branch)."""
+    def linear(self, name: str, out: Count, bias: bool = True, norm: bool = False) -> None:
+        """A matrix product at every position; a normalisation folds into it (two parameters a channel)."""
         before = self.shape
+        weights = conv.dense_parameters(before.channels, out, 1.0 if bias else 0.0)
+        if norm:
+            weights = weights + conv.batch_norm_parameters(out)
         after = replace(before, channels=out)
         work = conv.dense_multiply_adds(before.channels, out) * before.positions
         self.emit(
@@ -142,12 +145,11 @@ class Trace:
             n=out,
             k=before.channels,
             flops=conv.conv2d_flops(work, self.batch),
-            weight_bytes=self.own(conv.dense_parameters(before.channels, out, 1.0 if bias else 0.0)),
+            weight_bytes=self.own(weights),
             read_bytes=self.size(before),
             write_bytes=self.size(after),
         )
-        if not keep:
-            self.shape = after
+        self.shape = after
 
     def attention(
         self,

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
-from ..catalog.models import Transformer, Workload
+from ..catalog.models import StateSpace, Transformer, Workload
 from ..errors import MissingFactError, UnsupportedWorkloadError
 from ..physics import is_recording
 from ..physics import training_memory as state
 from ..physics import transformer as eq
 from ..units import Bytes, Count, Flop
-from .passes import inference_pass, prefill_attention
+from .passes import prefill_attention
 from .transformer import Shape, shape
 
 BACKWARD = 2.0
@@ -111,12 +111,12 @@ _known = functools.lru_cache(maxsize=1024)(_work)
 
 
 def _other(model: Workload, tokens: Any) -> Work:
-    assumed = textbook()
-    one = inference_pass(model, 1.0, tokens, 2.0, 2.0, assumed.activation_share, assumed.prefill_chunk)
+    """A model known by its published cost: one forward pass of a sample (one denoising step of a diffusion model)."""
     parameters = model.si.parameters
     if parameters is None:
         raise MissingFactError(f"{model.id}: training needs a parameter count; pass model.replace(parameters=...)")
-    return Work(model, None, one.flops, 0.0, 0.0, one.launches, parameters, 0.0, 0.0, True, tokens)
+    forward = model.flops() * (tokens if isinstance(model, StateSpace) else 1.0)
+    return Work(model, None, forward, 0.0, 0.0, model.si.layers or 1.0, parameters, 0.0, 0.0, True, tokens)
 
 
 def layer_activations(
@@ -147,7 +147,8 @@ def layer_activations(
         kept = np.where(np.asarray(recompute) >= SELECTIVE, kept, kept + scores)
         whole = whole + scores
     full = state.full_recompute_activation_size(tokens, samples, m.hidden, shards, value)
-    return np.where(np.asarray(recompute) >= FULL, full, kept)[()], whole
+    chosen: Any = np.where(np.asarray(recompute) >= FULL, full, kept)
+    return chosen[()], whole
 
 
 def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards: Count, value: Bytes) -> Bytes:
@@ -178,9 +179,7 @@ def _other_activations(model: Workload, value: Bytes) -> Any:
     m = model.si
     if m.activations is not None:
         return m.activations * value
-    assumed = textbook()
-    one = inference_pass(model, 1.0, 1.0, value, value, assumed.activation_share, assumed.prefill_chunk)
-    return one.traffic - one.weights
+    return textbook().activation_share * m.parameters * value
 
 
 def optimizer_bytes(name: str, work: Work, master: Bytes) -> tuple[Bytes, Bytes, Bytes]:

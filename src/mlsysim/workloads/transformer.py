@@ -92,7 +92,7 @@ def _moe_layers(m: Any) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Softmax:
+class Softmax:
     """Softmax attention layers by kind: how many look at everything and how many at a window, and the window's heads."""
 
     full: float
@@ -105,11 +105,12 @@ class _Softmax:
     """Widths of the windowed layers; those of the full ones are the model's own."""
 
 
-def _softmax_layers(m: Any) -> _Softmax:
+def softmax_layers(m: Any) -> Softmax:
+    """Softmax attention layers of a model by kind."""
     softmax = m.attention_layers if m.attention_layers is not None else m.layers
     windowed = m.window_layers if m.window_layers is not None else (softmax if m.sliding_window is not None else 0.0)
     head_dim = m.window_head_dim or m.head_dim
-    return _Softmax(
+    return Softmax(
         full=softmax - windowed,
         windowed=windowed,
         window=m.sliding_window if m.sliding_window is not None else eq.EVERYTHING,
@@ -123,7 +124,7 @@ def _softmax_layers(m: Any) -> _Softmax:
 def _attention(m: Any) -> tuple[tuple[Attention, ...], tuple[Cache, ...]]:
     if m.compressed_layers is not None:
         return _compressed_attention(m)
-    kinds = _softmax_layers(m)
+    kinds = softmax_layers(m)
     value = m.v_head_dim or m.head_dim
     if m.kv_lora_rank is not None:
         rope = m.qk_rope_head_dim or 0.0
@@ -220,7 +221,7 @@ def parameter_count(model: Transformer) -> float:
     count = eq.embedding_parameters(m.vocab, width, matrices) + (m.positions or 0.0) * m.hidden
     if m.embedding_dim is not None:
         count += 2 * m.embedding_dim * m.hidden
-    kinds = _softmax_layers(m)
+    kinds = softmax_layers(m)
     count += kinds.full * _softmax_attention(m, m.heads, m.kv_heads, m.head_dim)
     count += kinds.windowed * _softmax_attention(m, kinds.heads, kinds.kv_heads, kinds.head_dim)
     if m.architecture == "encoder_decoder":
@@ -231,7 +232,7 @@ def parameter_count(model: Transformer) -> float:
     return float(count + (m.vision_parameters or 0.0))
 
 
-def _indexer(m: Any, kinds: _Softmax) -> Any:
+def _indexer(m: Any, kinds: Softmax) -> Any:
     if not m.index_heads:
         return 0.0
     query = (m.q_lora_rank or m.hidden) * m.index_heads * m.index_head_dim

@@ -17,7 +17,7 @@ from .stages import Stage
 from .trace import Shape, Trace
 
 
-@layer
+@layer(options="k", flags="class pos grid bare")
 def patch(t: Trace, s: Stage) -> None:
     """``patch 768 k16``: cut into patches and project; ``class`` adds a token, ``pos`` learned positions, ``grid`` stays 2-D."""
     side = s.get("k", 16.0)
@@ -30,21 +30,23 @@ def patch(t: Trace, s: Stage) -> None:
         t.pointwise("positions", weights=t.own(learned + extra * s.size(0)))
 
 
-@layer
+@layer(options="n v", flags="pos")
 def tokens(t: Trace, s: Stage) -> None:
     """``tokens 512 n77 v49408``: rows of a vocabulary; ``pos`` adds learned positions."""
     count = s.get("n", 1.0)
     t.embed("", s.get("v", 1.0), s.size(0), count, count if "pos" in s.flags else 0.0)
 
 
-@layer
+@layer(options="h f w", flags="table axes scale")
 def encoder(t: Trace, s: Stage) -> None:
     """``encoder h12 f3072``: attention and an MLP, each with a normalisation before it and the data added after it.
 
     ``w7`` attends inside windows of 7 x 7 positions; ``table`` (Swin) and ``axes`` (SAM) learn relative positions;
-    ``scale`` learns a scale of each branch; ``keyless`` leaves out the bias of the keys.
+    ``scale`` learns a scale of each branch.
     """
     width, heads = t.shape.channels, s.get("h", 1.0)
+    if width % heads:
+        raise s.fault(f"{heads:g} heads do not divide a width of {width:g}")
     data = t.shape
     head = width / heads
     t.norm("norm1")
@@ -73,7 +75,7 @@ def encoder(t: Trace, s: Stage) -> None:
     t.pointwise("add2", inputs=2.0, weights=t.own(width) if "scale" in s.flags else 0.0)
 
 
-@layer
+@layer()
 def merge(t: Trace, s: Stage) -> None:
     """Two by two positions become one of twice the channels (Swin)."""
     width = t.shape.channels
@@ -92,7 +94,7 @@ def _bottleneck(
         t.pointwise("badd", inputs=2.0)
 
 
-@layer
+@layer(options="n", flags="flat")
 def c3(t: Trace, s: Stage) -> None:
     """``c3 128 n3``: one half of the channels through bottlenecks, the other past them (YOLOv5); ``flat`` adds nothing."""
     _c3(t, s.size(0), s.get("n", 1.0), (1.0, 3.0), "flat" not in s.flags)
@@ -109,7 +111,7 @@ def _c3(t: Trace, out: float, depth: float, kernels: tuple[float, float], skip: 
     t.conv("join", out)
 
 
-@layer
+@layer(options="n u", flags="flat nested half")
 def c2f(t: Trace, s: Stage) -> None:
     """``c2f 128 n3``: as C3, with the output of every bottleneck kept (YOLOv8); ``flat`` adds nothing.
 
@@ -129,7 +131,7 @@ def c2f(t: Trace, s: Stage) -> None:
     t.conv("join", out)
 
 
-@layer
+@layer()
 def sppf(t: Trace, s: Stage) -> None:
     """``sppf 256``: three 5 x 5 pools in a row, all kept (YOLOv5 and later)."""
     half = t.shape.channels / 2
@@ -140,7 +142,7 @@ def sppf(t: Trace, s: Stage) -> None:
     t.conv("join", s.size(0))
 
 
-@layer
+@layer(options="n")
 def c2psa(t: Trace, s: Stage) -> None:
     """``c2psa 256 n1``: half of the channels through attention over all positions (YOLO11); keys half as wide as values."""
     out = s.size(0)
@@ -166,7 +168,7 @@ def c2psa(t: Trace, s: Stage) -> None:
     t.conv("join", out)
 
 
-@layer
+@layer(flags="light")
 def detect(t: Trace, s: Stage) -> None:
     """``detect 80 @p3 @p4 @p5``: boxes as 4 x 16 bins and class scores at each level (YOLOv8); ``light`` for YOLO11."""
     classes = s.size(0)
@@ -192,7 +194,7 @@ def detect(t: Trace, s: Stage) -> None:
     t.conv("bins", 1.0, norm=False)
 
 
-@layer
+@layer()
 def detect5(t: Trace, s: Stage) -> None:
     """``detect5 80 @p3 @p4 @p5``: one 1 x 1 convolution a level, three anchors each (YOLOv3 and v5)."""
     for name in s.inputs:
@@ -200,7 +202,7 @@ def detect5(t: Trace, s: Stage) -> None:
         t.conv(name, 3 * (5 + s.size(0)), bias=True, norm=False)
 
 
-@layer
+@layer(options="w n")
 def heads(t: Trace, s: Stage) -> None:
     """``heads 819 36 w256 n4 @p3 @p4``: two towers of 3 x 3 convolutions shared by all levels (RetinaNet)."""
     for index, name in enumerate(s.inputs):

@@ -1,0 +1,157 @@
+"""A server under load: what a step costs its host, how prefills delay decoding, how long a first token waits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..units import Bytes, Count, Fraction, Seconds
+from . import equation
+
+
+@equation
+def engine_step_time(
+    kernels: Seconds, launches: Count, gap: Seconds, host: Seconds = 0.0, sequences: Count = 0.0, each: Seconds = 0.0
+) -> Seconds:
+    r"""Time of one step of a serving engine.
+
+    Kernels run one after the other with a gap between each two (dependent launches within a graph, small kernels that
+    no list of operators names); the scheduler adds a fixed time and some for every sequence.
+
+    .. math:: t = t_k + n g + h + s e
+
+    Args:
+        kernels: sum of the kernels' own times, t_k [s]
+        launches: kernels that are launched, n [1]
+        gap: between two kernels, g [s]
+        host: of the scheduler and sampler for one step, h [s]
+        sequences: that the step advances, s [1]
+        each: of the host for one sequence, e [s]
+
+    Returns:
+        Time [s].
+
+    Source:
+        V. Srivatsa et al., Can scheduling overhead dominate LLM inference performance?, blog of the MLSys group,
+        University of California San Diego (2024), for host time per step and sequence; a linear cost of dependent
+        launches as in NVIDIA, Constant time launch for straight-line CUDA graphs (2024).
+
+    Examples:
+        >>> engine_step_time(5e-3, 300.0, 3e-6, 1e-3)
+        0.0069
+    """
+    return kernels + launches * gap + host + sequences * each
+
+
+@equation
+def stalled_token_time(step: Seconds, running: Count, share: Fraction, prefill: Seconds, output: Count) -> Seconds:
+    r"""Mean time per output token where prefills of other requests stall decoding.
+
+    In a closed loop every other request that decodes passes through one prefill a cycle, during which this one waits.
+
+    .. math:: t = t_s + \max(B - 1, 0)\, \phi\, s / o
+
+    Args:
+        step: decode step with the requests that decode at one time, t_s [s]
+        running: requests that are served together, B [1]
+        share: of its time in the server that a request decodes, phi [1]
+        prefill: of one request, s [s]
+        output: tokens that a request generates, o [1]
+
+    Returns:
+        Time per output token [s].
+
+    Source:
+        A. Agrawal et al., Taming throughput-latency tradeoff in LLM inference with Sarathi-Serve, OSDI 2024, section 3
+        (generation stalls), as a balance over one cycle of a closed loop.
+
+    Examples:
+        >>> stalled_token_time(0.01, 11.0, 1.0, 0.1, 1000.0)  # ten others, a tenth of a second each, over 1000 tokens
+        0.011
+    """
+    return step + np.maximum(running - 1, 0.0) * share * prefill / output
+
+
+@equation
+def first_token_time(
+    fixed: Seconds, prefill: Seconds, step: Seconds, steps: Count, burst: Fraction, running: Count, shared: Seconds
+) -> Seconds:
+    r"""Mean time to first token of a request that finds a place at once.
+
+    A fixed time of the server, its own prefill, steps that it waits to be scheduled and to be sent back, and the
+    prefills before its own where requests arrive together.
+
+    .. math:: t = f + p + \kappa t_s + b \max(B - 1, 0)\, s / 2
+
+    Args:
+        fixed: of the server, outside the engine, f [s]
+        prefill: of the request alone, p [s]
+        step: decode step, t_s [s]
+        steps: that it waits for, kappa [1]
+        burst: weight of all requests arriving at the same time, b [1]
+        running: requests that are served together, B [1]
+        shared: prefill of one request when several are batched, s [s]
+
+    Returns:
+        Time [s].
+
+    Source:
+        Mean position in a batch arrival, (B - 1) / 2: L. Kleinrock, Queueing Systems, volume 1 (1975), chapter 4.
+
+    Examples:
+        >>> first_token_time(0.02, 0.1, 0.01, 5.0, 0.2, 11.0, 0.1)
+        0.27
+    """
+    return fixed + prefill + steps * step + burst * np.maximum(running - 1, 0.0) / 2 * shared
+
+
+@equation
+def slot_wait(asked: Count, running: Count, residence: Seconds) -> Seconds:
+    r"""Mean wait for a place where more requests are in flight than the cache can hold.
+
+    By Little's law on the queue of a closed loop whose server holds at most ``running``: places come free at
+    ``running / residence``.
+
+    .. math:: w = \frac{\max(C - B, 0)}{B} r
+
+    Args:
+        asked: requests in flight, C [1]
+        running: that the server holds, B [1]
+        residence: of one request in the server, r [s]
+
+    Returns:
+        Time [s].
+
+    Source:
+        J. D. C. Little, A proof for the queuing formula L = lambda W, Operations Research 9 (1961) 383-387.
+
+    Examples:
+        >>> slot_wait(64.0, 32.0, 10.0)
+        10.0
+    """
+    return np.maximum(asked - running, 0.0) / running * residence
+
+
+@equation
+def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes) -> Bytes:
+    r"""Memory that an engine sets aside for the cache of one device.
+
+    .. math:: m = \max(u c - w - r, 0)
+
+    Args:
+        capacity: of the device, c [byte]
+        share: of it that the engine may use, u [1]
+        weights: on the device, w [byte]
+        reserve: for activations and graphs, r [byte]
+
+    Returns:
+        Bytes for the cache [byte].
+
+    Source:
+        W. Kwon et al., Efficient memory management for large language model serving with PagedAttention, SOSP 2023,
+        section 4 and figure 1.
+
+    Examples:
+        >>> cache_pool(80e9, 0.9, 16e9, 3e9) / 1e9
+        53.0
+    """
+    return np.maximum(share * capacity - weights - reserve, 0.0)

@@ -1,0 +1,132 @@
+"""All ways to split a training step over a number of chips, as columns; and their figures, in blocks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..units import Count
+from ..workloads.training import FULL, NONE, SELECTIVE, Work
+from .training_plan import Held, Machine, Plan, Recipe, Times, memory_of, time_of
+
+BLOCK = 1 << 15
+COLUMNS = ("dp", "tp", "pp", "ep", "cp", "chunks", "microbatches", "zero", "recompute")
+Grid = dict[str, NDArray[np.float64]]
+
+
+def divisors(number: float) -> list[int]:
+    """All divisors, in order.
+
+    Examples:
+        >>> divisors(12.0)
+        [1, 2, 3, 4, 6, 12]
+    """
+    whole = int(number)
+    small = [n for n in range(1, int(whole**0.5) + 1) if whole % n == 0]
+    return sorted({*small, *(whole // n for n in small)})
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What is searched besides the ranks."""
+
+    max_tp: Count
+    max_pp: Count
+    max_cp: Count
+    max_samples: Count
+    stages: tuple[float, ...]
+    recompute: tuple[float, ...]
+    chunks: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+
+
+def factorisations(work: Work, chips: float, space: Space) -> NDArray[np.float64]:
+    """Rows (dp, tp, pp, ep, cp) whose product is the number of chips and which the model can be laid out in."""
+    m = work.model.si
+    heads, layers, experts, tokens = (
+        (m.heads, work.layers, work.shape.experts, float(work.tokens)) if work.shape is not None else (1.0,) * 4
+    )
+    rows = []
+    for tp in (n for n in divisors(chips) if n <= space.max_tp and heads % n == 0):
+        for pp in (n for n in divisors(chips / tp) if n <= min(space.max_pp, layers)):
+            left = chips / tp / pp
+            for ep in (n for n in divisors(left) if experts % n == 0):
+                for cp in (n for n in divisors(left / ep) if n <= space.max_cp and tokens % n == 0):
+                    rows.append((left / ep / cp, tp, pp, ep, cp))
+    return np.array(rows, dtype=np.float64).reshape(-1, 5)
+
+
+def grid(work: Work, chips: float, batch: float, space: Space) -> Grid:
+    """Every plan that divides the batch: ranks, micro-batch size, chunks, ZeRO stage, recomputation."""
+    rows = factorisations(work, chips, space)
+    rows = rows[batch % (rows[:, 0] * rows[:, 3]) == 0]
+    samples = [float(n) for n in range(1, int(space.max_samples) + 1)]
+    options = np.array([*itertools.product(samples, space.chunks, space.stages, space.recompute)])
+    count, each = len(rows), len(options)
+    table = np.repeat(rows, each, axis=0)
+    option = np.tile(options, (count, 1)) if count else np.empty((0, 4))
+    local = batch / (table[:, 0] * table[:, 3])
+    steps = local / option[:, 0]
+    layers, chunks, stages = work.layers, option[:, 1], table[:, 2]
+    # Interleaving needs a pipeline, whole rounds of micro-batches, and whole layers in every chunk.
+    fine = (local % option[:, 0] == 0) & (
+        (chunks == 1) | ((stages > 1) & (steps % stages == 0) & (layers % (stages * chunks) == 0))
+    )
+    # One rank has nothing to share: the stages of ZeRO are then one and the same plan.
+    fine &= (option[:, 2] == min(space.stages)) | (table[:, 0] * table[:, 3] * table[:, 4] > 1)
+    columns = (*table.T, chunks, steps, option[:, 2], option[:, 3])
+    return {name: column[fine] for name, column in zip(COLUMNS, columns, strict=True)}
+
+
+def figures(
+    work: Work, plans: Grid, batch: float, recipe: Recipe, machine: Machine, capacity: float, fused: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Step time (infinite where it does not fit) and memory of each plan, and how many were timed.
+
+    Memory is cheap to find and most plans fail on it, so only those that fit are timed.
+    """
+    total = len(plans["dp"])
+    held_size, step = np.empty(total), np.full(total, np.inf)
+    timed = 0
+    for start in range(0, total, BLOCK):
+        block = slice(start, min(start + BLOCK, total))
+        plan = plan_of({name: column[block] for name, column in plans.items()}, fused)
+        held = memory_of(work, plan, plan.samples(batch), recipe)
+        held_size[block] = held.total
+        fits = np.flatnonzero(held_size[block] <= capacity)
+        if not fits.size:
+            continue
+        timed += fits.size
+        some = plan_of({name: column[block][fits] for name, column in plans.items()}, fused)
+        held = memory_of(work, some, some.samples(batch), recipe)
+        step[start + fits] = time_of(work, some, batch, held, recipe, machine).step
+    return step, held_size, timed
+
+
+def plan_of(columns: dict[str, Any], fused: bool) -> Plan:
+    """A plan (or arrays of plans) from its columns."""
+    return Plan(**columns, sequence_parallel=True, schedule="1f1b", fused_attention=fused)
+
+
+def one(plans: Grid, index: int) -> dict[str, float]:
+    """One row of the grid."""
+    return {name: float(column[index]) for name, column in plans.items()}
+
+
+def parts_of(
+    work: Work, row: dict[str, float], batch: float, recipe: Recipe, machine: Machine, fused: bool
+) -> tuple[Held, Times]:
+    """Memory and times of one plan, in full."""
+    plan = plan_of(row, fused)
+    held = memory_of(work, plan, plan.samples(batch), recipe)
+    return held, time_of(work, plan, batch, held, recipe, machine)
+
+
+def recompute_choices(fused: bool, wanted: float | None) -> tuple[float, ...]:
+    """What may be recomputed; with fused attention there are no scores to recompute, so that choice is left out."""
+    if wanted is not None:
+        return (wanted,)
+    return (NONE, FULL) if fused else (NONE, SELECTIVE, FULL)

@@ -1,0 +1,141 @@
+"""A serving engine: one instance of a model on some chips under a software stack, and the time of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..catalog.models import Transformer
+from ..catalog.stacks import ServingStack
+from ..machine.measured import MeasuredMachine
+from ..machine.passes import Links, PassTime, time_pass
+from ..physics.serving_load import engine_step_time
+from ..units import Bytes, Count, Seconds
+from ..workloads.language import VALUE_BYTES, Layout, Numerics, Work, operators
+from ..workloads.passes import cache_size
+from ..workloads.transformer import Shape, shape
+
+BLACKWELL = ("blackwell", "graphics")
+FOUR_BIT = ("nvfp4", "mxfp4")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an engine: its kernels, and what the host adds."""
+
+    kernels: PassTime
+    overhead: Seconds
+    time: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One instance of a model under a stack."""
+
+    machine: MeasuredMachine
+    model: Transformer
+    stack: Any
+    layout: Layout
+    numerics: Numerics
+    links: Links
+
+    @property
+    def shape(self) -> Shape:
+        """The numbers of the model."""
+        return shape(self.model)
+
+    def step(self, work: Work) -> Step:
+        """The time of a pass; pipeline stages work on different micro-batches of it."""
+        stages = self.layout.stages
+        split = np.any(np.greater(stages, 1))
+        micro = np.minimum(stages, work.batch) if split else 1.0
+        passed = time_pass(self.machine, operators(self.model, replace(work, batch=work.batch / micro) if split else work,
+                                                   self.layout, self.numerics), self.links)  # fmt: skip
+        s = self.stack.si
+        sequences = work.batch / self.layout.data
+        # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
+        turns = (micro + stages - 1) / stages if split and work.phase == "prefill" else 1.0
+        if split and work.phase == "prefill":
+            passed = scaled(passed, turns)
+        time = engine_step_time(
+            passed.time, passed.launches, s.gap, s.step_host, sequences, s.sequence_host
+        )
+        return Step(passed, time - passed.time, time)
+
+    def decode(self, batch: Count, context: Count, tokens: Count = 1.0) -> Step:
+        """A step in which each of ``batch`` sequences advances by ``tokens`` with ``context`` tokens cached."""
+        return self.step(Work("decode", batch, tokens, context))
+
+    def prefill(self, new: Count, cached: Count = 0.0, batch: Count = 1.0) -> Step:
+        """A step that takes in ``new`` tokens of each of ``batch`` prompts."""
+        return self.step(Work("prefill", batch, new, cached))
+
+    def weights(self) -> Bytes:
+        """Bytes of weights on one chip, each part in its format."""
+        m, o, number = self.shape, self.layout, self.numerics
+        si = self.model.si
+        tables = si.vocab * (si.embedding_dim or si.hidden) * (1.0 if si.tied_embeddings else 2.0)
+        routed = m.routed
+        dense = m.parameters - routed - tables
+        attention = min(dense, _attention_parameters(self.model))
+        rest = dense - attention
+        resident = attention * VALUE_BYTES[number.attention] + rest * VALUE_BYTES[number.linear]
+        resident = (resident + tables * VALUE_BYTES[number.head]) / (o.attention * o.stages)
+        spread = o.expert_tensor * o.expert_parallel * o.stages
+        return resident + routed * VALUE_BYTES[number.expert] / spread
+
+    def cache_of(self, tokens: Count) -> Bytes:
+        """Bytes of cache of one sequence on the ranks that hold it: key heads split over tensor ranks, or copied."""
+        m, o = self.shape, self.layout
+        kept = cache_size(m, tokens, 1.0, VALUE_BYTES[self.numerics.cache])[0]
+        return kept / (np.minimum(o.attention, m.kv_heads) * o.stages)
+
+
+def _attention_parameters(model: Transformer) -> float:
+    """Weights of the operators of attention and linear attention of all layers."""
+    total = 0.0
+    for one in operators(model, Work("prefill", 1.0, 1.0, 0.0), Layout()):
+        if one.kind == "gemm" and not one.name.startswith(("mlp", "shared", "router", "head", "experts", "embedding")):
+            total += float(one.n * one.k * one.count)
+    return total
+
+
+def scaled(passed: PassTime, factor: Any) -> PassTime:
+    """A pass that takes ``factor`` times as long."""
+    timed = tuple(
+        replace(one, time=one.time * factor, floor=one.floor * factor) for one in passed.timed
+    )
+    return replace(passed, timed=timed, compute=passed.compute * factor, memory=passed.memory * factor,
+                   communication=passed.communication * factor, floor=passed.floor * factor)  # fmt: skip
+
+
+def numerics_of(model: Transformer, precision: str, cache: str, generation: str) -> Numerics:
+    """The formats of a checkpoint as servers run it.
+
+    Experts alone are narrow in 4-bit checkpoints of mixtures, and attention stays in 16 bits; 8-bit checkpoints are
+    narrow throughout, the head excepted. 4-bit weights on a chip without 4-bit arithmetic are expanded on the way.
+    """
+    word = {"int4": "w4a16", "fp4": "nvfp4", "mxfp8": "fp8_block"}.get(precision, precision)
+    mixture = model.si.experts is not None
+    fast = generation in BLACKWELL
+    if word in FOUR_BIT and not fast:
+        word = "w4a16_mxfp4" if word == "mxfp4" and mixture else "w4a16"
+    if word == "fp8" and mixture:
+        word = "fp8_block"
+    if word in ("bf16", "fp16", "fp32", "tf32"):
+        return Numerics(word, word, word, cache, word)
+    if mixture and word in (*FOUR_BIT, "w4a16", "w4a16_mxfp4"):
+        dense = word if word == "nvfp4" else "bf16"
+        return Numerics(linear=dense, attention="bf16", expert=word, cache=cache)
+    dense = {"w4a16_mxfp4": "w4a16"}.get(word, word)
+    expert = "bf16" if word in ("int8", "w8a16") and mixture else word
+    return Numerics(linear=dense, attention=dense, expert=expert, cache=cache)
+
+
+def cache_format(stack: ServingStack, precision: str, generation: str) -> str:
+    """The format a stack keeps its cache in unless told; 16-bit checkpoints keep 16 bits."""
+    if precision in ("bf16", "fp16", "fp32", "tf32"):
+        return "bf16" if precision == "tf32" else precision
+    return stack.cache_blackwell if generation in BLACKWELL else stack.cache

@@ -1,0 +1,223 @@
+"""Fit a device of your own from a handful of measured points: a matrix-product table, decode or prefill attention,
+experts, or collectives (a table, or the output of nccl-tests)."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..catalog import Hardware
+from ..catalog.efficiency import ANY, family
+from ..catalog.hardware import Device
+from ..errors import InvalidInputError, alternatives
+from ..machine.chip import Chip, chip_of
+from ..machine.operators import Operator, Operators
+from .calibrate import Calibrated
+from .data import Table, read_table
+from .efficiency_file import text_of
+from .fitting import Sample, fit
+from .rows import collective_operator
+
+TIME = {"latency_us": 1e-6, "time_us": 1e-6, "latency_ms": 1e-3, "time_ms": 1e-3, "latency_s": 1.0, "time_s": 1.0}
+"""Columns that may hold the measured time, and their unit in seconds."""
+SHAPES: Mapping[str, tuple[str, ...]] = {
+    "gemm": ("m", "n", "k"),
+    "context_attention": ("batch", "new_tokens", "heads", "kv_heads", "head_dim"),
+    "generation_attention": ("batch", "context", "heads", "kv_heads", "head_dim"),
+    "moe": ("tokens", "hidden", "ffn", "experts", "topk"),
+    "collective": ("message_bytes", "ranks"),
+}
+"""Columns by which a table is told."""
+LEAST = 3
+"""Fewer points than this say too little."""
+
+
+def calibrate_device(
+    csv: Path | str,
+    device: Device | str,
+    out: Path | None = None,
+    *,
+    kind: str = "all_reduce",
+    ranks: float | None = None,
+    title: str = "own measurements",
+    date: str | None = None,
+) -> dict[str, str]:
+    """Fit a device from a file of measurements.
+
+    The fit starts from what the catalog holds for the device and is drawn towards it, so that eight points already
+    help and a wild one does no harm.
+
+    Args:
+        csv: a table with a header; its columns tell what was measured (see :data:`SHAPES`), with one column of times
+            such as ``latency_us`` and, where it matters, ``precision``; or the printed output of nccl-tests
+        device: the device that was measured, or its name
+        out: folder to write the files to
+        kind: collective of an nccl-tests output or of a table without a column ``op``
+        ranks: devices in an nccl-tests run
+        title: what to call the measurements in the file
+        date: written in the file; today by default
+
+    Returns:
+        YAML by efficiency family; add a file with ``mlsysim.catalog.efficiency.add``.
+
+    Raises:
+        InvalidInputError: the file tells no kind of measurement, or holds too few points
+    """
+    path = Path(csv)
+    chosen = Hardware[device] if isinstance(device, str) else device
+    chip = chip_of(chosen)
+    table = nccl_output(path, kind, ranks) if _is_nccl(path) else read_table(path)
+    seconds = _seconds(table)
+    if len(seconds) < LEAST:
+        raise InvalidInputError(f"{path.name}: expected at least {LEAST} points, found {len(seconds)}")
+    written: dict[str, str] = {}
+    for name, rows, build in _parts(table, path.name, kind):
+        operator = build(Operators(chip), table.where(rows))
+        entry = family(name)
+        known = entry.choose(chip.names, chip.generations, _nearest_kernel(name, operator.precision, chip))
+        sample = Sample(chosen.id, ANY, operator, seconds[rows])
+        values = fit([sample], dict(known.values), 0.4)
+        own = Calibrated(chosen.id, known.kernel if name in COLLECTIVES else ANY, [sample], values, transfer=0.1)
+        own.architectures = (chip.architecture,)
+        document = {
+            "id": name,
+            "name": entry.name,
+            "sources": {
+                "tables": {
+                    "kind": "derived",
+                    "title": title,
+                    "reason": f"fitted to {len(seconds[rows])} points of {path.name}, starting from the fit of {known.scope}",
+                    "date": date or datetime.date.today().isoformat(),
+                }
+            },
+            "fits": [_inflated(own)],
+        }
+        written[name] = text_of(document)
+        if out is not None:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            (Path(out) / f"{name}.yaml").write_text(written[name])
+    return written
+
+
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+
+
+def _inflated(own: Calibrated) -> dict[str, Any]:
+    """The entry, its spread widened for the parameters that few points have to pay for."""
+    entry = own.entry()
+    n, free = entry["n"], 4.0
+    grow = float(np.sqrt(1 + free / max(n - free, 1.0)))
+    entry["sigma"] = [round(value * grow, 4) for value in entry["sigma"]]
+    return entry
+
+
+def _nearest_kernel(name: str, variant: str, chip: Chip) -> str:
+    return "nccl" if name in COLLECTIVES else family(name).kernel(chip.generation, "ideal", variant)
+
+
+def _seconds(table: Table) -> Any:
+    named = [name for name in TIME if name in table.columns]
+    if not named:
+        raise InvalidInputError(f"expected a column of times ({alternatives(TIME)}), found {', '.join(table.columns)}")
+    seconds = np.asarray(table[named[0]], dtype=np.float64) * TIME[named[0]]
+    if not (np.isfinite(seconds) & (seconds > 0)).all():
+        raise InvalidInputError(f"{named[0]}: expected positive times")
+    return seconds
+
+
+Build = Callable[[Operators, Table], Operator]
+
+
+def _parts(table: Table, label: str, kind: str) -> list[tuple[str, Any, Build]]:
+    """The families of a table: name, rows, and how its rows become an operator."""
+    told = [name for name, columns in SHAPES.items() if set(columns) <= set(table.columns)]
+    if not told:
+        wanted = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in SHAPES.items())
+        raise InvalidInputError(
+            f"{label}: columns {', '.join(table.columns)} tell no kind of measurement; expected {wanted}"
+        )
+    shape = told[-1] if "collective" in told else told[0]
+    column = "op" if shape == "collective" else "precision"
+    default = kind if shape == "collective" else "bf16"
+    values = np.asarray(table.columns.get(column, np.full(len(table), default)), dtype=str)
+    found: list[tuple[str, Any, Build]] = []
+    for value in sorted(set(values.tolist())):
+        build = _builder(shape, value)
+        rows = np.flatnonzero(values == value)
+        probe = build(Operators(_any_chip()), table.where(rows[:1]))
+        found.append((probe.family, rows, build))
+    return found
+
+
+def _any_chip() -> Chip:
+    return chip_of(Hardware["H100"])
+
+
+def _builder(shape: str, value: str) -> Build:
+    def column(t: Table, name: str, standin: float) -> Any:
+        return t.columns.get(name, np.full(len(t), standin))
+
+    if shape == "gemm":
+        return lambda o, t: o.gemm(t["m"], t["n"], t["k"], value)
+    if shape == "context_attention":
+        return lambda o, t: o.context_attention(
+            t["batch"], t["new_tokens"], column(t, "cached_tokens", 0.0), t["heads"], t["kv_heads"], t["head_dim"],
+            column(t, "window", 0.0), value,
+        )  # fmt: skip
+    if shape == "generation_attention":
+        return lambda o, t: o.generation_attention(
+            t["batch"], t["context"], t["heads"], t["kv_heads"], t["head_dim"], column(t, "window", 0.0), value
+        )
+    if shape == "moe":
+        return lambda o, t: o.moe(
+            t["tokens"],
+            t["hidden"],
+            t["ffn"],
+            t["experts"],
+            t["topk"],
+            column(t, "tp", 1.0),
+            column(t, "ep", 1.0),
+            value,
+        )
+    return lambda o, t: collective_operator(o.chip, value, t["message_bytes"], t["ranks"], "nccl")
+
+
+_NCCL = re.compile(r"^\s*(\d+)\s+\d+\s+\w+\s+(?:\w+\s+)?(?:-?\d+\s+)?([\d.]+)\s+[\d.]+\s+[\d.]+")
+
+
+def _is_nccl(path: Path) -> bool:
+    if not path.is_file() or path.suffix == ".gz":
+        return False
+    with path.open(errors="replace") as file:
+        return any("busbw" in line and line.lstrip().startswith("#") for line, _ in zip(file, range(200), strict=False))
+
+
+def nccl_output(path: Path, kind: str, ranks: float | None) -> Table:
+    """The out-of-place times of an nccl-tests run.
+
+    Raises:
+        InvalidInputError: the number of ranks is not given, or no line holds a result
+    """
+    text = path.read_text(errors="replace")
+    counted = len(re.findall(r"^#\s+Rank\s+\d+", text, re.MULTILINE))
+    number = ranks or counted
+    if not number:
+        raise InvalidInputError(f"{path.name}: the output lists no ranks; give ranks")
+    found = [(float(m[1]), float(m[2])) for line in text.splitlines() if (m := _NCCL.match(line))]
+    found = [(size, time) for size, time in found if size > 0 and time > 0]
+    if not found:
+        raise InvalidInputError(f"{path.name}: no line of results such as '1048576 262144 float sum -1 25.3 41.4 72.5'")
+    sizes, times = np.array(found).T
+    return Table(
+        {
+            "message_bytes": sizes,
+            "ranks": np.full(len(sizes), float(number)),
+            "latency_us": times,
+            "op": np.full(len(sizes), kind),
+        }
+    )
