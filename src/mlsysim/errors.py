@@ -65,6 +65,14 @@ class InfeasibleError(MLSysimError, MemoryError):
     """Raised only on request (``raise_errors=True``): the question does not fit the machine."""
 
 
+class SLAViolation(MLSysimError, ValueError):
+    """Raised only on request (``validate()``): an answer that misses its objective."""
+
+
+class CompositionError(InvalidInputError):
+    """Stages of a pipeline that do not fit together: a gap, a cycle, a clash of names, or a unit."""
+
+
 def alternatives(names: Iterable[str]) -> str:
     """Join names as in a sentence: ``A``, ``A or B``, ``A, B or C``."""
     names = list(names)

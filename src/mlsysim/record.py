@@ -6,9 +6,10 @@ carry a unit is read from their aliases, so it is said once.
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from .units import memoised, quantity, unit_of, units_of
 
@@ -57,6 +58,18 @@ class Record:
             return value
         text = field_units(type(self)).get(name)
         return value if text is None or text == "1" else outside(value, text)
+
+    def __reduce__(self) -> Any:
+        """A copy or a pickle holds the SI numbers, not the quantities that reading a field gives."""
+        values = {item.name: object.__getattribute__(self, item.name) for item in dataclasses.fields(cast(Any, self))}
+        return _rebuilt, (type(self), values)
+
+
+def _rebuilt(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    record = object.__new__(cls)
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+    return record
 
 
 def outside(value: Any, text: str) -> Any:

@@ -54,7 +54,9 @@ def test_miss_share_is_a_share(footprint, cache, reach):
 @given(new=st.integers(1, 5000), more=st.integers(1, 5000), window=st.integers(1, 20_000))
 def test_prefill_in_chunks_sees_the_same_pairs(new, more, window):
     whole = causal_pairs(float(new + more), 0.0, float(window))
-    assert causal_pairs(float(new), 0.0, float(window)) + causal_pairs(float(more), float(new), float(window)) == pytest.approx(whole)
+    assert causal_pairs(float(new), 0.0, float(window)) + causal_pairs(
+        float(more), float(new), float(window)
+    ) == pytest.approx(whole)
 
 
 @given(new=st.integers(1, 60), cached=st.integers(0, 60), window=st.integers(1, 80))
@@ -123,7 +125,9 @@ def test_prefill_attention_grows_with_the_batch_and_respects_the_exponentials(ba
 def test_a_window_never_slows_a_kernel_that_skips_what_lies_outside(batch, window):
     p = {**DECODE, "windowed": 1.0}
     args = (float(batch), 8192.0, 32.0, 8.0, 128.0)
-    windowed, full = (kernels.generation_attention(p, H100, *args, w, H100.peaks["bf16"], 2.0) for w in (float(window), 1e18))
+    windowed, full = (
+        kernels.generation_attention(p, H100, *args, w, H100.peaks["bf16"], 2.0) for w in (float(window), 1e18)
+    )
     assert windowed <= full * (1 + 1e-9) + p["split"] + p["wave"]
 
 
@@ -135,12 +139,18 @@ def test_experts_cost_at_least_the_weights_of_the_busy_ones():
     assert (np.diff(time) > 0).all()
 
 
-@given(message=st.floats(1, 1e10), ranks=st.integers(2, 64), kind=st.sampled_from(["all_reduce", "all_gather", "all_to_all"]))
+@given(
+    message=st.floats(1, 1e10),
+    ranks=st.integers(2, 64),
+    kind=st.sampled_from(["all_reduce", "all_gather", "all_to_all"]),
+)
 def test_a_ring_sends_what_the_algorithm_needs(message, ranks, kind):
     sent = collectives.wire_bytes(kind, message, float(ranks))
     passes = 2 if kind == "all_reduce" else 1
     assert sent == pytest.approx(passes * message * (ranks - 1) / ranks)
-    assert collectives.wire_bytes("all_reduce", message, float(ranks), switch=True) <= 2 * message * (ranks - 1) / ranks * (1 + 1e-12)
+    assert collectives.wire_bytes("all_reduce", message, float(ranks), switch=True) <= 2 * message * (
+        ranks - 1
+    ) / ranks * (1 + 1e-12)
 
 
 def test_distinct_shapes_give_the_same_times_in_blocks_and_alone():

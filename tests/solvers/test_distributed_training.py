@@ -73,6 +73,15 @@ def test_days_for_300_billion_tokens_match_narayanan_2021_table_2(
     assert 300e9 / r.si.tokens_per_second / 86400 == pytest.approx(days, rel=0.2)
 
 
+def test_a_step_of_the_22b_model_matches_korthikanti_2022_table_5():
+    """Eight A100, tensor parallel 8, one micro-batch of four, full recomputation: 1.42 s."""
+    r = SOLVER.solve(
+        gpt(48, 6144, 64), "DGX_A100", 4, tp_size=8, activation_recomputation="full", fused_attention=False
+    )
+    assert r.si.step_latency_total == pytest.approx(1.42, rel=0.1)
+    assert r.feasible
+
+
 @pytest.mark.parametrize(
     ("layers", "hidden", "heads", "pp", "chunks", "micro", "none", "selective"),
     [
@@ -354,3 +363,22 @@ def test_recomputation_saves_memory_and_length_costs_it(recompute, batch, tokens
     assert longer.total_memory > here.total_memory
     assert less.activations <= here.activations
     assert less.weights == here.weights
+
+
+@given(st.sampled_from([2, 4, 8]), st.integers(1, 32), st.sampled_from(["1f1b", "gpipe", "zero-bubble"]))
+@settings(max_examples=30, deadline=None)
+def test_the_bubble_is_the_share_it_says(stages, micro, schedule):
+    data = 256 // stages
+    r = SOLVER.solve(
+        "Llama3_8B", "Research_256", data * micro, pp_size=stages, microbatch_count=micro, schedule=schedule
+    ).si
+    busy = r.compute_latency + r.tp_communication_latency + r.pp_communication_latency
+    assert r.bubble_fraction == pytest.approx(r.pipeline_bubble_latency / (r.pipeline_bubble_latency + busy))
+    held = SOLVER.solve("Llama3_8B", "Research_256", data * micro, pp_size=stages, microbatch_count=micro).si
+    assert r.activations >= held.activations, "no schedule here holds less than 1F1B"
+
+
+def test_two_stacks_of_layers_are_not_split():
+    for solver, machine in ((SOLVER, "Research_256"), (MEMORY, "H100")):
+        with pytest.raises(mlsysim.UnsupportedWorkloadError, match="an encoder and a decoder"):
+            solver.solve("T5_Base", machine, batch_size=256)

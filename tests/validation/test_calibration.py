@@ -65,9 +65,15 @@ def test_calibration_repeats_what_the_catalog_ships(tmp_path):
 
 
 def test_eight_points_teach_a_device_its_own_speed(tmp_path):
-    slow = {**efficiency.family("gemm_bf16").choose(CHIP.names, ("hopper",), "vllm").values, "launch": 20e-6, "memory": 0.4}
+    slow = {
+        **efficiency.family("gemm_bf16").choose(CHIP.names, ("hopper",), "vllm").values,
+        "launch": 20e-6,
+        "memory": 0.4,
+    }
     operator = Operators(chip_of(Hardware["MI300X"])).gemm(M[:8], N[:8], K[:8], "bf16")
-    lines = ["m,n,k,latency_us"] + [f"{m},{n},{k},{t * 1e6}" for m, n, k, t in zip(M, N, K, operator.run(slow), strict=False)]
+    lines = ["m,n,k,latency_us"] + [
+        f"{m},{n},{k},{t * 1e6}" for m, n, k, t in zip(M, N, K, operator.run(slow), strict=False)
+    ]
     path = tmp_path / "own.csv"
     path.write_text("\n".join(lines))
     texts = calibrate_device(path, "MI300X", tmp_path / "out")
@@ -111,7 +117,9 @@ def test_the_output_of_nccl_tests_is_read(tmp_path):
     try:
         efficiency.add(tmp_path / "all_reduce.yaml")
         machine = MeasuredMachine(Hardware["H100"])
-        times = machine.collective("all_reduce", np.array([1024.0, 1048576.0, 134217728.0, 1073741824.0]), 2, algorithm="nccl").time
+        times = machine.collective(
+            "all_reduce", np.array([1024.0, 1048576.0, 134217728.0, 1073741824.0]), 2, algorithm="nccl"
+        ).time
     finally:
         efficiency.forget()
     assert times == pytest.approx([14.02e-6, 25.3e-6, 512.1e-6, 3900e-6], rel=0.35)
@@ -143,7 +151,8 @@ def test_ranks_are_asked_for_when_the_output_lists_none(tmp_path):
         calibrate_device(path, "H100")
 
 
-def test_the_launch_constant_buys_most_and_no_term_is_harmful():
+def test_constants_buy_most_and_no_term_is_harmful():
     rows = ablation("gemm_bf16", kernels=["vllm"])
-    assert rows[0].term == "launch constant"
+    assert rows[0].term == "launch constant and cost of a round"
+    assert rows[0].without > 2 * rows[0].full
     assert all(row.without >= row.full - 0.01 for row in rows)

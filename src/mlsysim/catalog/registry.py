@@ -149,7 +149,9 @@ class Registry:
 
     @property
     def _singular(self) -> str:
-        return {"models": "model", "formats": "number format", "systems": "system"}.get(self.kind, self.kind)
+        words = {"models": "model", "formats": "number format", "systems": "system"}
+        words |= {"scenarios": "scenario", "personas": "persona"}
+        return words.get(self.kind, self.kind)
 
     def _files(self) -> dict[str, tuple[str, Path]]:
         if self._stems is None:

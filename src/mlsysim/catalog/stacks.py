@@ -17,12 +17,11 @@ class ServingStack(Spec):
     kernels: str
     gap: Seconds
     step_host: Seconds
-    sequence_host: Seconds
     first_token_fixed: Seconds
     first_token_steps: Count
     burst: Fraction
-    stall: Fraction
     memory_share: Fraction
+    share_of_free: Fraction
     reserve: Bytes
     cached_output: Fraction
     token_budget: Count
@@ -32,10 +31,8 @@ class ServingStack(Spec):
     hand_over: Seconds
     hand_over_steps: Count
     disaggregated_burst: Fraction
-    token_low: Fraction
-    token_high: Fraction
-    first_low: Fraction
-    first_high: Fraction
+    token_sigma: Fraction
+    first_sigma: Fraction
 
 
 Stacks = Registry("stacks", {"stacks": "All"}, lambda family, facts, label: ServingStack)

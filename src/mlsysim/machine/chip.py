@@ -18,9 +18,9 @@ PEAKS: Mapping[str, tuple[str, ...]] = {
     "fp16": ("fp16", "bf16", "tf32", "fp32"),
     "tf32": ("tf32", "fp32", "bf16", "fp16"),
     "fp32": ("fp32", "tf32", "bf16", "fp16"),
-    "fp8": ("fp8", "int8", "bf16", "fp16", "fp32"),
-    "int8": ("int8", "fp8", "bf16", "fp16", "fp32"),
-    "fp4": ("fp4", "fp8", "int8", "bf16", "fp16", "fp32"),
+    "fp8": ("fp8", "bf16", "fp16", "fp32"),
+    "int8": ("int8", "bf16", "fp16", "fp32"),
+    "fp4": ("fp4", "fp8", "bf16", "fp16", "fp32"),
 }
 """The rates that arithmetic in a format can run at, best first; a wider one stands in where a chip lacks one."""
 EXPONENTIALS = {"blackwell_ultra": 32.0}

@@ -38,6 +38,8 @@ FEED = 64.0
 
 def distinct(columns: Sequence[Any], run: Callable[..., NDArray[np.float64]]) -> NDArray[np.float64]:
     """``run`` over columns of one shape, asked once for every distinct row and in blocks that fit the cache."""
+    if all(type(column) is float for column in columns):
+        return run(*columns)
     shape = np.broadcast_shapes(*(np.shape(column) for column in columns))
     if int(np.prod(shape)) <= BLOCK:
         return run(*columns)

@@ -298,14 +298,16 @@ class MeasuredMachine:
         if key not in self._fits:
             entry = self._family(name)
             chosen = kernel or self.kernel(name, variant)
-            fit = entry.choose(self.chip.names, self.chip.generations, chosen)
+            # The latency of a collective is that of the node more than of the chip: no other generation stands in.
+            near = self.chip.generations[: 1 if name in collectives.PASSES else None]
+            fit = entry.choose(self.chip.names, near, chosen)
             notes: tuple[str, ...] = ()
             wider = 0.0
             if not self.chip.names & {normalised(name) for name in fit.devices}:
                 wider = fit.transfer if self.chip.architecture in fit.architectures else fit.far
                 seen = ", ".join(fit.devices) or "no device"
                 notes = (f"{name}: {self.chip.id} was not measured; fitted on {seen}",)
-            if fit.kernel != chosen:
+            if fit.kernel != chosen and normalised(fit.scope) not in self.chip.names:
                 wider = float(np.hypot(wider, OUTSIDE))
                 notes = (*notes, f"{name}: no fit of kernel {chosen}; that of {fit.kernel} stands in")
             self._fits[key] = (fit, wider, (*self.chip.notes, *notes))

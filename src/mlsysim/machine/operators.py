@@ -66,6 +66,7 @@ MOE_FORMATS: Mapping[str, Format] = {
     "nvfp4": Format("moe", "fp4", 0.5625, 0.5625),
     "mxfp4": Format("moe", "fp8", 1.0, 0.53125),
     "w4a16": Format("moe", "bf16", 2.0, 0.53125),
+    "w8a16": Format("moe", "bf16", 2.0, 1.0),
     "w4a16_mxfp4": Format("moe", "bf16", 2.0, 0.53125),
     "w4a8": Format("moe", "fp8", 1.0, 0.53125),
 }
@@ -92,7 +93,7 @@ def format_of(table: Mapping[str, Format], precision: str, weight: str | None = 
         if name in ("bf16", "fp16") and narrow in ("int4", "w4a16", "mxfp4", "nvfp4", "fp4"):
             name = "w4a16"
         elif name in ("bf16", "fp16") and narrow in ("int8", "fp8", "fp8_block"):
-            name = "w8a16" if "w8a16" in table else "fp8"
+            name = "w8a16"
         elif name in ("fp8", "fp8_static", "fp8_block") and narrow in ("int4", "mxfp4", "nvfp4", "fp4"):
             name = "mxfp4"
     if name not in table:
@@ -113,13 +114,22 @@ class Operators:
         close = used == rate or {used, rate} == {"bf16", "fp16"}
         return peak, () if close else (f"{self.chip.id} has no {rate} peak; arithmetic runs in {used}",)
 
+    def _native(self, table: Mapping[str, Format], name: str, number: Format) -> tuple[str, Format, tuple[str, ...]]:
+        """The format as the chip runs it: narrow weights times 16-bit activations where it lacks the narrow rate."""
+        if number.rate not in ("fp8", "fp4", "int8") or number.rate in self.chip.peaks:
+            return name, number, ()
+        told = f"{self.chip.id} has no {number.rate} rate; {name} weights meet 16-bit activations"
+        name = "w4a16" if number.weight < 0.75 else "w8a16"
+        standin = table.get(name, Format(number.family, "bf16", 2.0, number.weight))
+        return name, Format(standin.family, "bf16", 2.0, number.weight), (told,)
+
     def gemm(self, m: Any, n: Any, k: Any, precision: str, weight: str | None = None) -> Operator:
         """y[m, n] = x[m, k] W[n, k], with the quantisation of x where the format needs it."""
-        name, number = format_of(FORMATS, precision, weight)
+        name, number, told = self._native(FORMATS, *format_of(FORMATS, precision, weight))
         peak, notes = self._peak(number.rate)
         c = self.chip
         operand = (number.activation, number.weight, 2.0)
-        m, n, k = np.asarray(m, float), np.asarray(n, float), np.asarray(k, float)
+        m, n, k = _numbers(m), _numbers(n), _numbers(k)
         traffic = m * k * number.activation + n * k * number.weight + 2 * m * n
         floor = np.maximum(2 * m * n * k / peak, traffic / c.bandwidth)
 
@@ -129,7 +139,7 @@ class Operators:
             )
 
         outside = (m > 32768) | (n > 262144) | (k > 262144)
-        return Operator(number.family, run, floor, name, notes, outside)
+        return Operator(number.family, run, floor, name, told + notes, outside)
 
     def context_attention(
         self, batch: Any, new: Any, cached: Any, heads: Any, kv_heads: Any, head_dim: Any, window: Any,
@@ -176,7 +186,7 @@ class Operators:
         matrices: float = 3.0, imbalance: Any = 1.0, active: Any = None,
     ) -> Operator:  # fmt: skip
         """The experts of one rank, routing and permutation included."""
-        name, number = format_of(MOE_FORMATS, precision)
+        name, number, told = self._native(MOE_FORMATS, *format_of(MOE_FORMATS, precision))
         peak, notes = self._peak(number.rate)
         c = self.chip
         operand = (number.activation, number.weight)
@@ -186,7 +196,12 @@ class Operators:
         traffic = busy * matrices * hidden * ffn / tp * number.weight
         floor = np.maximum(work / peak, traffic / c.bandwidth)
         args = (tokens, hidden, ffn, experts, topk, tp, ep, peak, operand, matrices, imbalance, active)
-        return Operator("moe", lambda p: kernels.moe(p, c, *args), floor, name, notes)
+        return Operator("moe", lambda p: kernels.moe(p, c, *args), floor, name, told + notes)
+
+
+def _numbers(value: Any) -> Any:
+    """A float where there is one number (plain arithmetic is several times faster than that of arrays), else an array."""
+    return float(value) if isinstance(value, (int, float)) else np.asarray(value, dtype=np.float64)
 
 
 def kv_bytes(precision: str) -> float:

@@ -146,7 +146,7 @@ def time_operator(machine: MeasuredMachine, o: Operator, links: Links) -> Timing
     if o.kind == "embedding":
         return machine.embedding(o.m, o.k)
     if o.kind == "scan":
-        return machine.scan(o.flops, o.bytes)
+        return machine.scan(o.flops * _vector_share(machine, o), o.bytes)
     if o.kind == "collective":
         return _collective(machine, o, links)
     return machine.elementwise(o.bytes)
@@ -170,10 +170,21 @@ def _collective(machine: MeasuredMachine, o: Operator, links: Links) -> Timing:
     return Timing(pick[0], pick[1], (*near.notes, *wide.notes), pick[2])
 
 
+def _vector_share(machine: MeasuredMachine, o: Operator) -> Any:
+    """What turns FLOPs of a recurrence into those of the vector units: chunks of a prompt run as matrix products."""
+    if o.phase == "decode" and o.precision == "fp32":
+        return 1.0
+    chip = machine.chip
+    rate = "fp8" if o.precision == "fp8" else "bf16"
+    return chip.peak("fp32")[0] / (MATRIX_SHARE * chip.peak(rate)[0])
+
+
 def _window(o: Operator) -> Any:
     """The window as kernels take it: none where an operator sees everything."""
     return np.minimum(o.window, FARTHEST)
 
 
+MATRIX_SHARE = 0.3
+"""Share of the matrix peak that chunked recurrences and indexers reach; assumed, no such kernel was measured."""
 FARTHEST = 1e15
 """A window that no context reaches."""

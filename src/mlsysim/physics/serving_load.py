@@ -10,36 +10,34 @@ from . import equation
 
 @equation
 def engine_step_time(
-    kernels: Seconds, launches: Count, gap: Seconds, host: Seconds = 0.0, sequences: Count = 0.0, each: Seconds = 0.0
+    kernels: Seconds, launches: Count, gap: Seconds, host: Seconds = 0.0
 ) -> Seconds:
     r"""Time of one step of a serving engine.
 
     Kernels run one after the other with a gap between each two (dependent launches within a graph, small kernels that
-    no list of operators names); the scheduler adds a fixed time and some for every sequence.
+    no list of operators names); the scheduler and the sampler add a fixed time.
 
-    .. math:: t = t_k + n g + h + s e
+    .. math:: t = t_k + n g + h
 
     Args:
         kernels: sum of the kernels' own times, t_k [s]
         launches: kernels that are launched, n [1]
         gap: between two kernels, g [s]
         host: of the scheduler and sampler for one step, h [s]
-        sequences: that the step advances, s [1]
-        each: of the host for one sequence, e [s]
 
     Returns:
         Time [s].
 
     Source:
         V. Srivatsa et al., Can scheduling overhead dominate LLM inference performance?, blog of the MLSys group,
-        University of California San Diego (2024), for host time per step and sequence; a linear cost of dependent
+        University of California San Diego (2024), for host time per step; a linear cost of dependent
         launches as in NVIDIA, Constant time launch for straight-line CUDA graphs (2024).
 
     Examples:
         >>> engine_step_time(5e-3, 300.0, 3e-6, 1e-3)
         0.0069
     """
-    return kernels + launches * gap + host + sequences * each
+    return kernels + launches * gap + host
 
 
 @equation
@@ -132,16 +130,19 @@ def slot_wait(asked: Count, running: Count, residence: Seconds) -> Seconds:
 
 
 @equation
-def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes) -> Bytes:
+def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes, of_free: Fraction = 0.0) -> Bytes:
     r"""Memory that an engine sets aside for the cache of one device.
 
-    .. math:: m = \max(u c - w - r, 0)
+    Some engines take their share of the whole memory, others of what the weights leave free.
+
+    .. math:: m = \max((1 - a)(u c - w - r) + a u (c - w - r), 0)
 
     Args:
         capacity: of the device, c [byte]
         share: of it that the engine may use, u [1]
         weights: on the device, w [byte]
         reserve: for activations and graphs, r [byte]
+        of_free: 1 where the share is one of the free memory, 0 where it is one of all, a [1]
 
     Returns:
         Bytes for the cache [byte].
@@ -153,5 +154,9 @@ def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes)
     Examples:
         >>> cache_pool(80e9, 0.9, 16e9, 3e9) / 1e9
         53.0
+        >>> round(cache_pool(80e9, 0.9, 16e9, 3e9, 1.0) / 1e9, 1)
+        54.9
     """
-    return np.maximum(share * capacity - weights - reserve, 0.0)
+    of_all = share * capacity - weights - reserve
+    free = share * (capacity - weights - reserve)
+    return np.maximum((1 - of_free) * of_all + of_free * free, 0.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import UnknownEntryError, nearest
@@ -46,19 +48,39 @@ RESOLVERS = {
     "WeightStreamingModel": "streaming",
 }
 
+GROUP = "mlsysim.solvers"
+"""Entry points of this group are resolvers of other packages."""
+
 __all__ = [*RESOLVERS]
 
 
+@functools.cache
+def _plugins() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in RESOLVERS}
+
+
+def list_available() -> list[str]:
+    """Names of every resolver, those of installed plugins included.
+
+    Examples:
+        >>> "ServingModel" in list_available()
+        True
+    """
+    return sorted([*RESOLVERS, *_plugins()])
+
+
 def resolver_named(name: str) -> Any:
-    """The resolver class of that name.
+    """The resolver class of that name; a package adds its own under the entry-point group ``mlsysim.solvers``.
 
     Examples:
         >>> resolver_named("ServingModel").__name__
         'ServingModel'
     """
-    if name not in RESOLVERS:
-        raise UnknownEntryError("resolver", name, nearest(name, RESOLVERS))
-    return getattr(import_module(f".{RESOLVERS[name]}", __name__), name)
+    if name in RESOLVERS:
+        return getattr(import_module(f".{RESOLVERS[name]}", __name__), name)
+    if name in _plugins():
+        return _plugins()[name].load()
+    raise UnknownEntryError("resolver", name, nearest(name, list_available()))
 
 
 def __getattr__(name: str) -> Any:

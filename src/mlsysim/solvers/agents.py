@@ -167,7 +167,9 @@ class AgentLoopModel(ForwardModel):
         arguments.update(model=network, hardware=machine, precision=number, price=bill)
         same = dict(batch_size=batch, precision=number, efficiency=eta, kv_precision=kv_precision, tp_size=ranks)
         growth = written + added
-        shape = shape_of(*(np.asarray(x) for x in (many, prompt, written, added, batch, eta, wait, sure)))
+        final = ServingModel().solve(network, machine, prompt + growth * (many - 1) + written, **same)
+        asked = (np.asarray(x) for x in (many, prompt, written, added, batch, eta, wait, sure))
+        shape = shape_of(np.empty(final.shape), *asked)
         index = np.arange(float(np.max(many))).reshape(-1, *(1 for _ in shape))
         live = index < many
         context = prompt + growth * index
@@ -175,7 +177,6 @@ class AgentLoopModel(ForwardModel):
         cold = ServingModel().solve(network, machine, context, **same)
         warm = ServingModel().solve(network, machine, context, cached_prefix_len=known, **same)
         middle = ServingModel().solve(network, machine, np.ceil(context + written / 2), **same)
-        final = ServingModel().solve(network, machine, prompt + growth * (many - 1) + written, **same)
 
         def over_turns(each: Any) -> Any:
             return np.sum(np.where(live, each, 0.0), axis=0)[()]
@@ -200,7 +201,7 @@ class AgentLoopModel(ForwardModel):
             dear, cheap = (cost.cloud_cost(ranks, rate / HOUR, time) / batch for time in busy)
         return AgentLoopResult(
             question=Question(type(self), arguments),
-            shape=shape_of(np.empty(shape), np.empty(final.shape)),
+            shape=shape,
             notes=notes,
             turns=many,
             prompt_tokens_sent=sent,

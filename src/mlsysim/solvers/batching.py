@@ -180,7 +180,8 @@ class ContinuousBatchingModel(ForwardModel):
             return found.si.kv_cache_size * share
 
         padded, pages = batching.paged_tokens(tokens, page), np.floor(prefix / page) * page
-        request, common = cache(padded), np.where(pages > 0, cache(pages), 0.0)[()]
+        request = cache(padded)
+        common = request - cache(padded - pages)  # what leaves a sliding window is not kept, hence not shared
         active = np.minimum(batching.resident_requests(room, request, common), most)
         fits = active >= 1
         running = np.maximum(active, 1.0)

@@ -172,7 +172,7 @@ class ServingCapacityModel(BaseSolver):
 
         def met(count: Any) -> Any:
             """Whether so many replicas keep every objective."""
-            _, wait, p99 = latency(running, output, rate, count, slots, cv)
+            _, wait, p99 = latency(running, rate, count, slots, cv)
             return (p99 <= target) & (wait + running.prefill <= first) & (rate < count * single)
 
         low, high = np.zeros(shape), np.full(shape, replicas)
@@ -181,7 +181,7 @@ class ServingCapacityModel(BaseSolver):
             middle = np.maximum(np.floor((low + high) / 2), 1.0)
             good = met(middle)
             low, high = np.where(good, low, middle), np.where(good, middle, high)
-        now, wait, p99 = latency(running, output, rate, high, slots, cv)
+        now, wait, p99 = latency(running, rate, high, slots, cv)
         price = price if price is not None else wiring(machine, 0.0).chip.si.cloud_price
         each = None
         if price is not None:
@@ -203,7 +203,7 @@ class ServingCapacityModel(BaseSolver):
             token_gap=(now.stay - running.prefill) / output,
             full_token_gap=at(gaps, index),
             base_request_latency=running.stays[0],
-            slo_violation_probability=queueing.wait_tail(target - now.stay, rate, now.stay, high * slots, cv),
+            slo_violation_probability=queueing.wait_tail(target - now.late_stay, rate, now.stay, high * slots, cv),
             feasible=enough[()],
             cost_per_token=each,
         )

@@ -199,7 +199,7 @@ class CompressionModel(ForwardModel):
         if pattern == "structured":
             size, compute = eq.weight_size(values * kept, BASELINE_BITS / 8), kept
         elif pattern == "n_m":
-            size = compression.structured_sparse_size(values, 4 * kept, 4.0, BASELINE_BITS / 8)
+            size = np.minimum(compression.structured_sparse_size(values, 4 * kept, 4.0, BASELINE_BITS / 8), original)
             compute = kept if skips else 1.0
             notes = ("a pattern such as 2:4; chips that skip its zeros do so for sparsity 0.5 only",)
         else:

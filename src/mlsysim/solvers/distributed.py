@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..catalog import Defaults, textbook
-from ..catalog.hardware import Device
 from ..catalog.models import Transformer
 from ..errors import MissingFactError
 from ..machine.textbook import Wiring, peak_in, wiring
@@ -271,9 +270,7 @@ class DistributedModel(ForwardModel):
                          sequence_parallel=sequence_parallel, schedule=schedule, fused_attention=fused_attention,
                          optimizer=optimizer, lora_rank=lora_rank)  # fmt: skip
         border = Border()
-        network, machine = border.model(model), border.machine(fleet, "fleet")
-        if isinstance(machine, Device):
-            border.problems.append(f"fleet: expected a fleet or a node, found the device {machine.id}")
+        network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)
         batch = border.count("batch_size", batch_size)
         eta = border.fraction("efficiency", efficiency)
@@ -328,7 +325,7 @@ class DistributedModel(ForwardModel):
         _links_known(wires, plan)
         bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0, congestion, imbalance)
         times = time_of(work, plan, batch, held, recipe, bed)
-        useful, done = sample_flops(work, recompute, lora)
+        useful, done = sample_flops(work, recompute, lora, fused)
         shape = shape_of(batch, eta, *sizes.values(), zero, recompute, hidden, congestion, straggler, imbalance, rank)
         return DistributedResult(
             question=Question(type(self), arguments),
@@ -345,7 +342,7 @@ class DistributedModel(ForwardModel):
             straggler_latency=(straggler - 1.0) * times.step,
             dp_communication_hidden=times.dp_whole - times.dp,
             ideal_latency=times.ideal,
-            bubble_fraction=pipeline.bubble_fraction(pp, plan.microbatches, plan.chunks) / (3.0 if order == "zero-bubble" else 1.0),
+            bubble_fraction=_idle(plan),
             weights=held.weights,
             gradients=held.gradients,
             optimizer_state=held.optimizer,
@@ -367,6 +364,14 @@ class DistributedModel(ForwardModel):
             memory_bound=times.bound_by_memory,
             feasible=good & dealt & (held.total <= chip.memory_capacity),
         )  # fmt: skip
+
+
+def _idle(plan: Plan) -> Any:
+    """Share of the pipeline's time that a stage idles, everything else left out."""
+    if plan.schedule != "zero-bubble":
+        return pipeline.bubble_fraction(plan.pp, plan.microbatches, plan.chunks)
+    overhead = pipeline.bubble_overhead(plan.pp, plan.microbatches) / 3.0  # forward, inputs, weights: a third each
+    return overhead / (1.0 + overhead)
 
 
 def recomputation(border: Border, value: Any, name: str = "activation_recomputation") -> Any:

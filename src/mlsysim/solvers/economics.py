@@ -10,7 +10,7 @@ import numpy as np
 from ..catalog import Defaults, Infra
 from ..catalog.infra import Price
 from ..errors import MissingFactError
-from ..physics import carbon, cost
+from ..physics import carbon, cost, energy
 from ..record import total
 from ..units import (
     Count,
@@ -180,7 +180,7 @@ class EconomicsModel(ForwardModel):
             residual_share: part of the price that the hardware still fetches at the end
             maintenance_share: upkeep a year over the price of the devices
             staff_usd_per_year: people who run it
-            facility_usd_per_watt: building and power provisioning, for each watt of IT power
+            facility_usd_per_watt: building and power provisioning, for each watt of design power
             facility_years: time over which the building is written off
             carbon_price_per_ton: price of a tonne of emissions in USD
             embodied_carbon_per_device: manufacture of one device in kg; the catalog's figure unless said
@@ -248,7 +248,10 @@ class EconomicsModel(ForwardModel):
             capital = (
                 cost.annuity_capital(lost, run.time, life, interest, YEAR) + bought * left * interest * run.time / YEAR
             )
-        building = cost.straight_line_capital(watt * it / run.time, run.time, stands)
+        full = run.power if chip.si.tdp is None else np.maximum(run.power, chip.si.tdp)
+        building = cost.straight_line_capital(
+            watt * energy.it_power(run.devices, full, run.host_share), run.time, stands
+        )
         kept = cost.maintenance_cost(bought, run.time, assumed.maintenance_share if upkeep is None else upkeep, YEAR)
         staff = people * run.time / YEAR
         fee = carbon.carbon_cost(carbon.total_carbon(emitted, charged), tax)

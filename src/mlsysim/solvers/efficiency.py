@@ -47,12 +47,10 @@ class EfficiencyResult(Result):
         """Arithmetic that is reached."""
         return self.mfu * self.peak_flops
 
-    @property
+    @total
     def overhead_breakdown(self) -> Mapping[str, Any]:
         """What the rest of the peak is lost to: with ``mfu`` these add up to one."""
-        inside = self.si
-        software = 1 - inside.software_bound
-        return {"software": software, "memory_stall": np.maximum(inside.software_bound - inside.mfu, 0.0)[()]}
+        return {"software": 1 - self.software_bound, "memory_stall": self.software_bound - self.mfu}
 
     @property
     def bottleneck(self) -> Any:

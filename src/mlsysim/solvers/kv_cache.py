@@ -150,8 +150,8 @@ class KVCacheModel(ForwardModel):
         if link_bandwidth is not None:
             link = border.quantity("link_bandwidth", link_bandwidth, "byte/second")
         border.close()
-        if np.any(np.greater(prefix, tokens)):
-            border.problems.append("shared_prefix_len: expected at most seq_len")
+        if np.any(np.greater_equal(prefix, tokens)):
+            border.problems.append("shared_prefix_len: expected less than seq_len")
         if asked is not None and np.any(np.greater(tokens, asked)):
             border.problems.append("reserved_len: expected at least seq_len")
         border.close()
@@ -162,8 +162,10 @@ class KVCacheModel(ForwardModel):
         prefill = ServingModel().solve(network, machine, tokens, 1, precision, efficiency, kv_precision=kv_precision).si
         session = prefill.kv_cache_size
         padded, pages = batching.paged_tokens(tokens, page), np.floor(prefix / page) * page
-        one, common = cache_size(m, padded, 1.0, value)[0], cache_size(m, pages, 1.0, value)[0]
-        common = np.where(pages > 0, common, 0.0)[()]
+        one = cache_size(m, padded, 1.0, value)[0]
+        common = (
+            one - cache_size(m, padded - pages, 1.0, value)[0]
+        )  # what leaves a window is not kept, hence not shared
         paged = batching.shared_cache_size(one, common, sessions)
         room = prefill.memory_capacity - prefill.memory_per_device + session
         longest = asked if asked is not None else network.si.max_context or network.si.positions or tokens
@@ -182,7 +184,6 @@ class KVCacheModel(ForwardModel):
             if np.any(np.isnan(link)):
                 notes += (f"the catalog does not know the host link of {machine.id}; pass link_bandwidth=",)
         moving = storage.transfer_time(session, link)
-        private = np.maximum(one - common, 1e-300)
         return KVCacheResult(
             question=Question(type(self), arguments),
             shape=shape_of(*(np.asarray(v) for v in (paged, session, room, moving, prefill.ttft, reserve))),
@@ -199,7 +200,7 @@ class KVCacheModel(ForwardModel):
             mqa_cache=designs[2],
             mla_cache=designs[3],
             memory_for_caches=np.maximum(room, 0.0),
-            max_sessions=batching.resident_requests(room, common + private, common),
+            max_sessions=batching.resident_requests(room, one, common),
             offload_time=moving,
             reload_time=moving,
             recompute_time=roofline.roofline_time(prefill.prefill_compute, prefill.prefill_memory, 0.0),

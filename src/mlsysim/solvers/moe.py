@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
-from ..catalog.hardware import Device
 from ..catalog.models import Transformer
 from ..errors import InvalidPlanError, alternatives
 from ..machine import network
@@ -19,7 +18,7 @@ from ..units import Bytes, Count, Fraction, Seconds
 from ..workloads.transformer import shape as shape_of_model
 from .base import ForwardModel
 from .border import Border, shape_of, unsupported
-from .plan_rules import near_divisors
+from .plan_rules import fleet_of, near_divisors
 from .result import Question, Result
 
 
@@ -103,9 +102,7 @@ class MoERoutingModel(ForwardModel):
             "routing_imbalance_factor", routing_imbalance_factor, least=1.0
         )  # fmt: skip
         room = None if capacity_factor is None else border.number("capacity_factor", capacity_factor, least=0.0)
-        machine = None if fleet is None else border.machine(fleet, "fleet")
-        if isinstance(machine, Device):
-            border.problems.append(f"fleet: expected a fleet or a node, found the device {machine.id}")
+        machine = None if fleet is None else fleet_of(border, fleet)
         border.close()
         if not isinstance(spec, Transformer) or spec.si.experts is None:
             raise unsupported("MoERoutingModel", spec, "mixtures of experts")

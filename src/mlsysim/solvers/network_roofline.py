@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
-from ..catalog.hardware import Device
 from ..errors import MissingFactError
 from ..machine import network
 from ..machine.textbook import peak_in, wiring
@@ -20,6 +19,7 @@ from ..units import Bytes, BytesPerSecond, Count, Flop, FlopPerByte, FlopPerSeco
 from .base import ForwardModel
 from .border import Border, shape_of
 from .limits import binding
+from .plan_rules import fleet_of
 from .result import Question, Result
 
 TRAINING = 6.0
@@ -125,9 +125,7 @@ class NetworkRooflineModel(ForwardModel):
         arguments = dict(model=model, fleet=fleet, precision=precision, efficiency=efficiency,
                          tokens_per_chip=tokens_per_chip)  # fmt: skip
         border = Border()
-        spec, machine = border.model(model), border.machine(fleet, "fleet")
-        if isinstance(machine, Device):
-            border.problems.append(f"fleet: expected a fleet or a node, found the device {machine.id}")
+        spec, machine = border.model(model), fleet_of(border, fleet)
         number = border.format(precision)
         eta, tokens = border.fraction("efficiency", efficiency), border.count("tokens_per_chip", tokens_per_chip)
         border.close()

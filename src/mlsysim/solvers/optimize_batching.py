@@ -143,7 +143,7 @@ class BatchingOptimizer(BaseOptimizer):
         # A request that finds all slots but one taken must still be done in time; below that, more slots only wait less.
         best, index = largest(running, running.stays <= sla)
         slots = np.maximum(best, 1.0)
-        now, _, p99 = latency(running, output, qps, replicas, slots, cv)
+        now, _, p99 = latency(running, qps, replicas, slots, cv)
         rate = at(running.rates, index)
         found = (best > 0) & (p99 <= sla) & (qps < replicas * rate)
         notes = running.notes
@@ -158,8 +158,8 @@ class BatchingOptimizer(BaseOptimizer):
             served_throughput=np.where(found, qps * output, 0.0)[()],
             p99_latency=p99,
             sla_latency=sla,
-            slo_violation_probability=queueing.wait_tail(sla - now.stay, qps, now.stay, replicas * slots, cv),
-            mean_active=np.minimum(now.active * np.minimum(qps / replicas * now.stay, 1.0), slots)[()],
+            slo_violation_probability=queueing.wait_tail(sla - now.late_stay, qps, now.stay, replicas * slots, cv),
+            mean_active=now.active,
             utilization=queueing.server_utilisation(qps, now.stay, replicas * slots),
             total_searched=most,
             is_feasible=found,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..catalog import Defaults, Infra, textbook
-from ..catalog.hardware import Device
 from ..catalog.models import Transformer
 from ..catalog.systems import Fleet
 from ..errors import InvalidPlanError, MissingFactError, UnsupportedWorkloadError
@@ -18,7 +17,7 @@ from ..physics import carbon, cost, energy, roofline
 from ..record import total
 from ..units import Bytes, Count, Dollars, FlopPerSecond, Fraction, Joules, Kilograms, PerSecond, Seconds
 from ..workloads.training import OPTIMIZERS, RECOMPUTE, Work, work_of
-from . import plan_search
+from . import plan_rules, plan_search
 from .base import BaseOptimizer
 from .border import Border
 from .distributed import recomputation
@@ -165,9 +164,7 @@ class ParallelismOptimizer(BaseOptimizer):
                          fused_attention=fused_attention, optimizer=optimizer, objective=objective, use_all=use_all,
                          top=top)  # fmt: skip
         border = Border()
-        spec, machine = border.model(model), border.machine(fleet, "fleet")
-        if isinstance(machine, Device):
-            border.problems.append(f"fleet: expected a fleet or a node, found the device {machine.id}")
+        spec, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)
         batch, tokens = _scalar(border, "batch_size", batch_size), _scalar(border, "seq_len", seq_len)
         eta = border.fraction("efficiency", efficiency)
@@ -209,7 +206,7 @@ class ParallelismOptimizer(BaseOptimizer):
                 f"try a multiple of {wires.chips / (space.max_tp * min(space.max_pp, work.layers)):g} or more"
             )
         step, size, timed = plan_search.figures(work, plans, batch, recipe, bed, chip.memory_capacity, fused)
-        worth = prices.value(work, plans, batch, step, goal)
+        worth = prices.value(work, plans, batch, step, goal, fused)
         order = np.lexsort((size, worth))[: int(kept)]
         feasible = bool(np.isfinite(step[order[0]]))
         if not feasible:
@@ -297,13 +294,13 @@ class _Prices:
         """Capital of the chips while they work, and electricity."""
         return chips * self.rate * step + cost.electricity_cost(used, self.electricity)
 
-    def value(self, work: Work, plans: plan_search.Grid, batch: float, step: Any, goal: str) -> Any:
+    def value(self, work: Work, plans: plan_search.Grid, batch: float, step: Any, goal: str, fused: bool) -> Any:
         """What is to be least."""
         if goal == "time":
             return step
         finite = np.where(np.isfinite(step), step, 1.0)
         chips = plans["dp"] * plans["tp"] * plans["pp"] * plans["ep"] * plans["cp"]
-        done = batch * sample_flops(work, plans["recompute"], False)[1]
+        done = batch * sample_flops(work, plans["recompute"], False, fused)[1]
         used = self.energy(chips, finite, done)
         worth = self.money(chips, finite, used) if goal == "cost" else carbon.operational_carbon(used, self.intensity)
         return np.where(np.isfinite(step), worth, np.inf)
@@ -328,7 +325,7 @@ class _Candidate:
            fused: bool) -> _Candidate:  # fmt: skip
         held, times = plan_search.parts_of(work, row, batch, recipe, bed, fused)
         chips = row["dp"] * row["tp"] * row["pp"] * row["ep"] * row["cp"]
-        useful, done = sample_flops(work, row["recompute"], False)
+        useful, done = sample_flops(work, row["recompute"], False, fused)
         used = prices.energy(chips, times.step, batch * done)
         return cls(
             config=_named(row, batch),

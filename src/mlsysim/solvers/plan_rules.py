@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..catalog import Hardware, Systems
+from ..catalog.hardware import Device
+from ..catalog.systems import Fleet, Node
 from ..errors import InvalidPlanError, alternatives
 from ..units import Count
 from ..workloads.training import Work
+from .border import Border
 from .training_plan import Plan
 
 
@@ -89,6 +93,15 @@ def dealt(plan: Plan, batch: Count) -> tuple[Any, str]:
     if batch % ranks == 0:
         found += f", or {_or(near_divisors(batch / ranks, plan.microbatches))} micro-batches"
     return fine, found
+
+
+def fleet_of(border: Border, value: Any) -> Any:
+    """A fleet or a node, or the name of one; a device alone has nobody to talk to."""
+    if isinstance(value, Device) or (isinstance(value, str) and value in Hardware and value not in Systems):
+        name = value.id if isinstance(value, Device) else value
+        border.problems.append(f"fleet: expected a fleet or a node, found the device {name}")
+        return None
+    return border.entry("fleet", value, (Fleet, Node), Systems)
 
 
 def refuse(problems: list[str]) -> None:

@@ -71,9 +71,9 @@ def grid(work: Work, chips: float, batch: float, space: Space) -> Grid:
     local = batch / (table[:, 0] * table[:, 3])
     steps = local / option[:, 0]
     layers, chunks, stages = work.layers, option[:, 1], table[:, 2]
-    # Interleaving needs a pipeline, whole rounds of micro-batches, and whole layers in every chunk.
+    # Interleaving needs a pipeline and whole rounds of micro-batches; layers that do not divide make one chunk fuller.
     fine = (local % option[:, 0] == 0) & (
-        (chunks == 1) | ((stages > 1) & (steps % stages == 0) & (layers % (stages * chunks) == 0))
+        (chunks == 1) | ((stages > 1) & (steps % stages == 0) & (stages * chunks <= layers))
     )
     # One rank has nothing to share: the stages of ZeRO are then one and the same plan.
     fine &= (option[:, 2] == min(space.stages)) | (table[:, 0] * table[:, 3] * table[:, 4] > 1)

@@ -119,16 +119,20 @@ class SensitivitySolver(BaseSolver):
         if context is None:
             context = _context(network)
 
-        def latency(chip: Any = device, net: Any = network, b: Any = batch, e: Any = eta, c: Any = context) -> Any:
-            return node_answer(asked, net, chip, number, b, e, c, stored, False).si.latency
+        def answer(chip: Any = device, net: Any = network, b: Any = batch, e: Any = eta, c: Any = context) -> Any:
+            return node_answer(asked, net, chip, number, b, e, c, stored, False)
 
-        baseline = node_answer(asked, network, device, number, batch, eta, context, stored, False)
+        baseline = answer()
         now = baseline.si.latency
-        inputs = _inputs(device, network, batch, eta, context, latency)
-        factor = 1 + percent / 100
-        changes = {name: change(factor) / now - 1 for name, change in inputs.items()}
-        up = {name: synthesis.elasticity(change(1 + STEP) / now, 1 + STEP) for name, change in inputs.items()}
-        down = {name: synthesis.elasticity(change(1 - STEP) / now, 1 - STEP) for name, change in inputs.items()}
+        inputs = _inputs(device, network, batch, eta, context, answer)
+        stepped = {name: change(1 + percent / 100) for name, change in inputs.items()}
+        changes = {name: after.si.latency / now - 1 for name, after in stepped.items()}
+
+        def slope(change: Callable[[Any], Any], factor: float) -> Any:
+            return synthesis.elasticity(change(factor).si.latency / now, factor)
+
+        up = {name: slope(change, 1 + STEP) for name, change in inputs.items()}
+        down = {name: slope(change, 1 - STEP) for name, change in inputs.items()}
         share = baseline.si.overhead_share
         shape = shape_of(*(np.asarray(x) for x in (now, percent)))
         fits = np.asarray(baseline.si.feasible)
@@ -137,7 +141,9 @@ class SensitivitySolver(BaseSolver):
         binding = np.where(fits, strongest, "memory_capacity")
         everything = np.stack([np.broadcast_to(np.abs(value), shape) for value in up.values()])
         largest = np.array(list(up))[np.argmax(np.round(everything, 9), axis=0)]
-        kinks = tuple(name for name in up if np.any(np.abs(up[name] - down[name]) > 1e-3))
+        kinks = tuple(
+            name for name in up if np.any(np.abs(up[name] - down[name]) > 1e-3) or _moved(baseline, stepped[name])
+        )
         top = table.max(axis=0)
         tied = tuple(
             name for name, row in zip(RESOURCES, table, strict=True) if not shape and top > 0 and row >= top - 1e-6
@@ -167,32 +173,32 @@ def _context(model: Any) -> float:
 
 
 def _inputs(
-    device: Any, model: Any, batch: Any, eta: Any, context: Any, latency: Callable[..., Any]
+    device: Any, model: Any, batch: Any, eta: Any, context: Any, answer: Callable[..., Any]
 ) -> dict[str, Callable[[Any], Any]]:
-    """For each numeric input: latency when that input alone is multiplied by a factor."""
+    """For each numeric input: the answer when that input alone is multiplied by a factor."""
 
     def of_device(name: str) -> Callable[[Any], Any]:
-        return lambda f: latency(chip=_changed(device, **{name: getattr(device.si, name) * f}))
+        return lambda f: answer(chip=_changed(device, **{name: getattr(device.si, name) * f}))
 
     def of_model(name: str) -> Callable[[Any], Any]:
         def scaled(f: Any) -> Any:
             changed = {name: getattr(model.si, name) * f}
             if name == "parameters" and model.si.active_parameters is not None:
                 changed["active_parameters"] = model.si.active_parameters * f
-            return latency(net=_changed(model, **changed))
+            return answer(net=_changed(model, **changed))
 
         return scaled
 
     found: dict[str, Callable[[Any], Any]] = {
-        "peak_flops": lambda f: latency(
+        "peak_flops": lambda f: answer(
             chip=_changed(device, peaks={key: peak * f for key, peak in device.si.peaks.items()})
         )
     }
     found |= {name: of_device(name) for name in DEVICE if getattr(device.si, name) is not None}
     found |= {name: of_model(name) for name in MODEL if getattr(model.si, name) is not None}
-    found["batch_size"] = lambda f: latency(b=batch * f)
-    found["seq_len"] = lambda f: latency(c=context * f)
-    found["efficiency"] = lambda f: latency(e=eta * f)
+    found["batch_size"] = lambda f: answer(b=batch * f)
+    found["seq_len"] = lambda f: answer(c=context * f)
+    found["efficiency"] = lambda f: answer(e=eta * f)
     return found
 
 
@@ -200,6 +206,14 @@ def _changed(spec: Any, **values: Any) -> Any:
     """A copy of an entry with some SI numbers changed."""
     stored = {item.name: object.__getattribute__(spec, item.name) for item in dataclasses.fields(spec)}
     return type(spec)(**{**stored, **values})
+
+
+def _moved(before: PerformanceProfile, after: PerformanceProfile) -> bool:
+    """Whether another wall binds after a step, or the model fits no longer (or at last)."""
+    return bool(
+        np.any(np.asarray(before.bottleneck) != np.asarray(after.bottleneck))
+        or np.any(np.asarray(before.si.feasible) != np.asarray(after.si.feasible))
+    )
 
 
 def _bare(value: Any) -> Any:
@@ -216,5 +230,7 @@ def _notes(fits: Any, share: Any, top: Any, tied: tuple[str, ...], kinks: tuple[
     if len(tied) > 1:
         found.append(f"tie: {', '.join(tied)} matter equally; the first is named")
     if kinks:
-        found.append(f"kink: another wall takes over where {', '.join(kinks)} changes; derivatives are for an increase")
+        found.append(
+            f"kink: within the step another wall takes over where {', '.join(kinks)} changes; elasticities hold before it"
+        )
     return tuple(found)

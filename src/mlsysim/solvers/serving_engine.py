@@ -54,14 +54,11 @@ class Engine:
         passed = time_pass(self.machine, operators(self.model, replace(work, batch=work.batch / micro) if split else work,
                                                    self.layout, self.numerics), self.links)  # fmt: skip
         s = self.stack.si
-        sequences = work.batch / self.layout.data
         # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
         turns = (micro + stages - 1) / stages if split and work.phase == "prefill" else 1.0
         if split and work.phase == "prefill":
             passed = scaled(passed, turns)
-        time = engine_step_time(
-            passed.time, passed.launches, s.gap, s.step_host, sequences, s.sequence_host
-        )
+        time = engine_step_time(passed.time, passed.launches, s.gap, s.step_host)
         return Step(passed, time - passed.time, time)
 
     def decode(self, batch: Count, context: Count, tokens: Count = 1.0) -> Step:

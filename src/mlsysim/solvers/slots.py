@@ -17,6 +17,9 @@ from ..units import Count, PerSecond, Seconds
 from .border import shape_of
 from .serving import ServingModel
 
+SHARE = 0.99
+"""The percentile that objectives are stated for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -35,10 +38,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A rate of requests on some replicas: active requests of each, the stay of one, the spread of the queue."""
+    """A rate of requests on a replica: how many are active, how long one stays, and 99 in 100 at most."""
 
     active: Count
     stay: Seconds
+    late_stay: Seconds
 
 
 def pace(
@@ -85,40 +89,42 @@ def _of(shape: tuple[int, ...]) -> tuple[Any, ...]:
     return (np.empty(shape),) if shape else ()
 
 
-def load(running: Pace, output: Count, rate: PerSecond) -> Load:
-    """Active requests of a replica that is offered a rate, and how long each stays.
+def load(running: Pace, rate: PerSecond, slots: Count) -> Load:
+    """What an arriving request meets at a replica that is offered a rate and has a number of slots.
 
-    The smallest number that can serve the rate, between whole numbers by interpolation; a lone request has one
-    slot's pace. Past the last number the answer is the last: the queue then says that it is unstable.
+    The requests there are a birth-death chain: born at the rate, done at ``rates[n]``, and at that of the full replica
+    while others wait. Arrivals see its stationary distribution; it is that of processor sharing, whatever the lengths.
     """
-    rates = running.rates
-    rate = np.broadcast_to(rate, np.broadcast_shapes(np.shape(rate), rates.shape[1:]))
-    lead = rate.ndim - (rates.ndim - 1)
-    table = rates.reshape((rates.shape[0],) + (1,) * lead + rates.shape[1:])
-    below = np.sum(table < rate, axis=0)
-    upper = np.minimum(below, rates.shape[0] - 1)
-    lower = np.maximum(upper - 1, 0)
-    full = np.broadcast_to(table, (rates.shape[0], *rate.shape))
-    high = np.take_along_axis(full, upper[None], axis=0)[0]
-    low = np.take_along_axis(full, lower[None], axis=0)[0]
-    part = np.where(high > low, (rate - low) / np.where(high > low, high - low, 1.0), 0.0)
-    active = np.where(below == 0, 1.0, np.minimum(lower + 1 + np.minimum(part, 1.0), rates.shape[0]))
-    alone = batching.residence_time(running.steps[0], running.prefill, 1.0, output)
-    stay = np.maximum(alone, active / np.maximum(rate, 1e-300) * (below > 0))
-    return Load(active=active, stay=stay)
+    count = np.arange(1.0, running.rates.shape[0] + 1).reshape((-1,) + (1,) * (running.rates.ndim - 1))
+    index = (np.broadcast_to(slots, running.rates.shape[1:]).astype(np.intp) - 1)[None]
+    with np.errstate(divide="ignore"):  # nobody comes: the chain stays at zero
+        births = np.cumsum(np.log(rate * running.stays / count), axis=0)
+    met = np.concatenate([np.zeros_like(births[:1]), births[:-1]])  # log weight of meeting count - 1 others
+    inside = count <= slots
+    most = np.max(np.where(inside, met, -np.inf), axis=0)
+    full, load = at(births, index) - most, rate / at(running.rates, index)
+    stable = load < 1
+    # Whoever comes when all slots are taken waits, and then shares the replica with all others but one.
+    late = np.exp(np.minimum(full, 0.0)) / np.where(stable, 1 - load, 1.0)
+    weight = np.where(inside, np.exp(np.where(inside, met, most) - most), 0.0) + np.where(count == slots, late, 0.0)
+    weight = np.where(stable, weight, count == slots)
+    seen = np.cumsum(weight, axis=0) / np.sum(weight, axis=0)
+    unlucky = np.minimum(np.sum(seen < SHARE, axis=0), running.rates.shape[0] - 1)
+    stay = (np.sum(weight * running.stays, axis=0) / np.sum(weight, axis=0))[()]
+    return Load(
+        active=np.minimum(rate * stay, slots), stay=stay, late_stay=at(running.stays, unlucky.astype(np.intp)[None])
+    )
 
 
-def latency(
-    running: Pace, output: Count, qps: PerSecond, replicas: Count, slots: Count, cv: Count
-) -> tuple[Any, Any, Any]:
+def latency(running: Pace, qps: PerSecond, replicas: Count, slots: Count, cv: Count) -> tuple[Any, Any, Any]:
     """Load, p99 of the wait, and p99 from arrival to last token of a request of the stated length.
 
-    A request's wait does not depend on its own length, so that the percentile of its latency is its stay and the
-    percentile of the wait; ``cv`` is the variation of the stays it waits for.
+    The 99th percentiles of the wait for a slot and of the stay are added, which is on the safe side where both vary;
+    ``cv`` is the variation of the stays of the requests ahead.
     """
-    now = load(running, output, qps / replicas)
-    wait = queueing.wait_quantile(0.99, qps, now.stay, replicas * slots, cv)
-    return now, wait, memory.sum_of_times(wait, now.stay, 0.0)
+    now = load(running, qps / replicas, slots)
+    wait = queueing.wait_quantile(SHARE, qps, now.stay, replicas * slots, cv)
+    return now, wait, memory.sum_of_times(wait, now.late_stay, 0.0)
 
 
 def largest(running: Pace, allowed: Any) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..physics import training_memory as state
 from ..physics import transformer as eq
 from ..units import Bytes, Count, Flop, Seconds
 from ..workloads import training as jobs
-from ..workloads.training import FULL, Work
+from ..workloads.training import FULL, SELECTIVE, Work
 
 SCHEDULES = ("1f1b", "interleaved", "gpipe", "zero-bubble")
 
@@ -218,12 +218,16 @@ class Machine:
     imbalance: Any = 1.0
 
 
-def sample_flops(work: Work, recompute: Any, frozen: bool) -> tuple[Flop, Flop]:
-    """FLOPs of training on one sample: what the model needs, and what is done with recomputation."""
+def sample_flops(work: Work, recompute: Any, frozen: bool, fused: bool) -> tuple[Flop, Flop]:
+    """FLOPs of training on one sample: what the model needs, and what is done with recomputation.
+
+    Fused attention stores no scores, so selective recomputation has nothing to do again.
+    """
     forward = memory.sum_of_flops(work.linear + work.routed, work.attention)
     weights = 0.0 if frozen else 1.0  # gradients of frozen weights are not needed
     useful = (work.linear + work.routed) * (2.0 + weights) + work.attention * (1.0 + jobs.BACKWARD)
-    again = np.where(np.asarray(recompute) >= FULL, forward, np.where(np.asarray(recompute) >= 1, work.attention, 0.0))
+    scores = 0.0 if fused else work.attention
+    again = np.where(np.asarray(recompute) >= FULL, forward, np.where(np.asarray(recompute) >= SELECTIVE, scores, 0.0))
     return useful, useful + again[()]
 
 
@@ -231,7 +235,7 @@ def time_of(work: Work, plan: Plan, batch: Count, held: Held, recipe: Recipe, ma
     """Where the time of one step goes, on the slowest rank."""
     samples, m = plan.samples(batch), plan.microbatches
     frozen = recipe.adapters is not None
-    _, done = sample_flops(work, plan.recompute, frozen)
+    _, done = sample_flops(work, plan.recompute, frozen, plan.fused_attention)
     full = np.asarray(plan.recompute) >= FULL
     hot = work.routed * (3.0 - frozen + full) * (machine.imbalance - 1.0)
     ranks = plan.tp * plan.pp * plan.cp
@@ -289,7 +293,12 @@ def _inside_a_microbatch(
     context: Any = 0.0
     if np.any(np.asarray(plan.cp) > 1):
         # keys and values go round the ring forward; they and their gradients backward
-        block = memory.activation_size(tokens / plan.tp, 2 * s.kv_heads * m.head_dim, recipe.value)
+        # latent attention hands on its latent, which tensor ranks do not split
+        latent = m.kv_lora_rank is not None
+        width = m.kv_lora_rank + (m.qk_rope_head_dim or 0.0) if latent else 2 * s.kv_heads * m.head_dim
+        block = memory.activation_size(
+            tokens / (1.0 if latent else np.minimum(plan.tp, s.kv_heads)), width, recipe.value
+        )
         each = network.hop_time(block, wires, plan.tp * (plan.cp - 1))
         context = hierarchical.repeated_time(each, (passes + 1.0) * layers * (plan.cp - 1))
     send: Any = 0.0
@@ -319,12 +328,3 @@ def _gradients(plan: Plan, held: Held, machine: Machine, all_compute: Seconds, o
     scatter = reduce / 2
     time = np.where(stage >= 3, m * (2 * gather + scatter), np.where(stage >= 2, m * scatter + scatter, reduce))
     return time[()], np.where(stage >= 2, all_compute, one * 2 / 3)[()]
-
-
-def broadcast(plan: Plan, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Fields of a plan as arrays of one shape."""
-    return {
-        item.name: np.broadcast_to(getattr(plan, item.name), shape)
-        for item in fields(plan)
-        if not isinstance(getattr(plan, item.name), (str, bool))
-    }

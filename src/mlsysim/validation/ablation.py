@@ -15,7 +15,8 @@ from .priors import CHOICES, PRIORS
 
 TERMS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "gemm": {
-        "launch constant": {"launch": 0.0},
+        "launch constant": {"launch": 0.0, "quantise": 0.0},
+        "launch constant and cost of a round": {"launch": 0.0, "quantise": 0.0, "wave": 0.0},
         "split of the inner dimension": {"split": 1.0},
         "rounding to whole rounds": {"smooth": 1.0},
         "cost of a round": {"wave": 0.0},

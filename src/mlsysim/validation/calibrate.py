@@ -28,6 +28,8 @@ Z90 = 1.6449
 LEAST_SIGMA = 0.02
 LEAST_TRANSFER = 0.06
 """No device is taken to equal another of its architecture by more than this."""
+SPECIAL = ("_eager", "_mnnvl", "_nongated", "_min_latency", "_fa4")
+"""Kernels of special cases, which no stack runs by default."""
 FAR = 0.3
 """Transfer to another architecture where only one generation was measured."""
 
@@ -212,19 +214,29 @@ def sound(family: str, rows: Sequence[Sample]) -> list[Sample]:
 def widen(fits: Sequence[Calibrated], generation: Mapping[str, str]) -> None:
     """What each fit adds to its sigma on devices that it has not seen.
 
-    Another architecture: the error of the same kernel with one generation left out. The same architecture: between
-    that and the error from one twin (B200, GB200) to the other, for twins are closer than most relatives.
+    Another architecture: the error of the fit of one data-centre generation on the rows of another, in each direction.
+    The same architecture: between that and the error from one twin (B200, GB200) to the other, for twins are closer than
+    most relatives. A fit of several generations is wide already; it adds the error with one of them left out.
     """
-    wide = {item.kernel: item.transfer for item in fits if item.scope == ANY}
-    twins = {item.kernel: item.transfer for item in fits if item.scope == generation.get("gb200")}
+    scopes = set(generation.values())
+    local = {(item.kernel, item.scope): item for item in fits if item.scope in scopes}
+    pairs: dict[str, list[float]] = {}
+    for (kernel, scope), item in local.items():
+        for (other_kernel, other_scope), other in local.items():
+            if kernel == other_kernel and scope != other_scope and "graphics" not in (scope, other_scope):
+                pairs.setdefault(kernel, []).append(off(other.samples, item.values, other))
+    known = [value for kernel, values in pairs.items() if kernel != ANY for value in values]
+    typical = float(np.sqrt(np.mean(np.square(known)))) if known else FAR
+    twins = {kernel: item.transfer for (kernel, scope), item in local.items() if scope == generation.get("gb200")}
     near = float(np.median(list(twins.values()))) if twins else LEAST_TRANSFER
     for item in fits:
-        item.far = max(wide.get(item.kernel, FAR), FAR / 2)
         if item.scope == ANY:
-            item.transfer = item.far
-        else:
-            own = max(twins.get(item.kernel, near), near)
-            item.transfer = item.far if item.kernel == ANY else max(LEAST_TRANSFER, float(np.sqrt(own * item.far)))
+            item.far = item.transfer
+            continue
+        found = pairs.get(item.kernel)
+        item.far = max(float(np.sqrt(np.mean(np.square(found)))) if found else typical, FAR / 2)
+        own = max(twins.get(item.kernel, near), near)
+        item.transfer = item.far if item.kernel == ANY else max(LEAST_TRANSFER, float(np.sqrt(own * item.far)))
 
 
 def off(rows: Sequence[Sample], foreign: Mapping[str, float], own: Calibrated) -> float:
@@ -280,7 +292,7 @@ def defaults(family: str, named: Mapping[str, int]) -> dict[str, str]:
                 for kernel in named
                 if kernel.split("/")[0].split("_")[0] == stack
                 and variant_of(family, kernel) == variant
-                and not kernel.endswith(("_eager", "_mnnvl"))
+                and not any(word in kernel for word in SPECIAL)
             ]
             if family == "context_attention":  # arithmetic in bf16 unless the caller names a kernel
                 mine = [kernel for kernel in mine if kernel.split("/")[1] == "bf16"] or mine

@@ -85,7 +85,9 @@ def fit(
         from scipy.optimize import least_squares  # type: ignore[import-untyped]
     except ImportError:
         raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
-    held = dict(pinned or {})
+    # The launches of a product and of the kernel that quantises its operand cannot be told apart: one is held.
+    held = {"launch": prior["launch"]} if "quantise" in prior else {}
+    held |= dict(pinned or {})
     prior = {**prior, **held}
     free = [name for name, value in prior.items() if name not in FIXED and name not in held and value > 0]
     low, high = (np.log([BOUNDS[name][side] for name in free]) for side in (0, 1))

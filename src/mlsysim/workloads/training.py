@@ -80,7 +80,9 @@ def _work(model: Workload, tokens: Any) -> Work:
     if not isinstance(model, Transformer):
         return _other(model, tokens)
     if model.architecture == "encoder_decoder":
-        raise UnsupportedWorkloadError(f"{model.id}: encoder-decoder models are not split over training ranks yet")
+        raise UnsupportedWorkloadError(
+            f"training ranks split one stack of layers; {model.id} has an encoder and a decoder"
+        )
     m, s = model.si, shape(model)
     routed = s.routed * s.active_experts / s.experts
     if model.architecture == "encoder":
