@@ -30,16 +30,23 @@ _HOMES = {
     "SingleNodeModel SpeculativeDecodingModel SustainabilityModel SynthesisSolver TailLatencyModel TopologyModel "
     "TrainingMemoryModel TrainingStep TransformationModel WeightStreamingModel",
     "solvers.base": "BaseOptimizer BaseResolver BaseSolver ForwardModel",
+    "catalog.plans": "Plan SimulationConfig",
+    "solvers.evaluation": "EvaluationLevel SystemEvaluation SystemEvaluator",
+    "solvers.explainers": "DifferentialExplainer",
     "solvers.node": "PerformanceProfile",
+    "solvers.pipeline": "Pipeline ResolverFactory",
+    "solvers.plan_run": "evaluate_config evaluate_plan",
+    "solvers.scenarios": "Applications Archetypes Scenario Scenarios load_config",
     "solvers.serving": "ServingResult",
     "solvers.result": "Result ask_again",
     "units": "with_units",
-    "errors": "CatalogError InfeasibleError InvalidInputError InvalidPlanError MLSysimError MissingExtraError "
-    "MissingFactError UnitError UnknownEntryError UnsupportedWorkloadError",
+    "errors": "CatalogError CompositionError InfeasibleError InvalidInputError InvalidPlanError MLSysimError MissingExtraError "
+    "MissingFactError SLAViolation UnitError UnknownEntryError UnsupportedWorkloadError",
 }
 _WHERE = {name: module for module, names in _HOMES.items() for name in names.split()}
 _MODULES = {
     **{name: name for name in ("catalog", "errors", "fmt", "physics", "show", "solvers", "units", "workloads")},
+    "sim": "solvers.simulation",
     "walls": "catalog.walls",
 }
 _SPECIAL = {"ureg", "Tiers"}

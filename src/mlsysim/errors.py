@@ -14,6 +14,16 @@ class MLSysimError(Exception):
         """The message alone (KeyError would put it in quotes)."""
         return str(self.args[0]) if self.args else ""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors of worker processes arrive whole, whatever their constructors ask for."""
+        return _raised_elsewhere, (type(self), self.args, dict(self.__dict__))
+
+
+def _raised_elsewhere(cls: type[MLSysimError], args: tuple[object, ...], values: dict[str, object]) -> MLSysimError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(values)
+    return error
+
 
 class InvalidInputError(MLSysimError, ValueError):
     """Arguments that make no sense, all of them at once."""
@@ -46,7 +56,7 @@ class UnknownEntryError(MLSysimError, KeyError, AttributeError):
         self.kind, self.near = kind, tuple(near)
         self.name: str | None = str(name)
         hint = f"; did you mean {alternatives(near)}?" if near else ""
-        super().__init__(f"no {kind} named {name!r}{hint}")
+        super().__init__(f"no {kind} named {told(name)}{hint}")
 
 
 class CatalogError(MLSysimError, ValueError):
@@ -77,6 +87,18 @@ def alternatives(names: Iterable[str]) -> str:
     """Join names as in a sentence: ``A``, ``A or B``, ``A, B or C``."""
     names = list(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def told(value: object, most: int = 60) -> str:
+    """What was given, as a message repeats it: cut where it is long.
+
+    Examples:
+        >>> told("H1000"), told("x" * 500)
+        ("'H1000'", "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' (500 characters)")
+    """
+    if isinstance(value, str) and len(value) > most:
+        return f"{value[:most] + '...'!r} ({len(value)} characters)"
+    return repr(value)
 
 
 def nearest(name: object, names: Iterable[str], most: int = 3) -> list[str]:

@@ -34,17 +34,6 @@ class Zoo(str, enum.Enum):
     systems = "systems"
 
 
-class SchemaOf(str, enum.Enum):
-    """What a JSON Schema can describe."""
-
-    hardware = "hardware"
-    model = "model"
-    infra = "infra"
-    system = "system"
-    eval = "eval"
-    serve = "serve"
-
-
 app = typer.Typer(
     name="mlsysim",
     help="How fast, how big, how dear an ML system is, from first principles.",
@@ -90,35 +79,6 @@ def _chosen(context: typer.Context, output: Output | None) -> Output:
     found: Output = output or context.obj or Output.text
     context.find_root().obj = found
     return found
-
-
-@app.command("eval")
-def evaluate(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A model of the zoo, or a YAML file of one.")],
-    hardware: Annotated[str, typer.Argument(help="A device of the zoo, or a YAML file of one.")],
-    batch_size: Batch = 1,
-    precision: Precision = "fp16",
-    efficiency: Efficiency = 0.5,
-    seq_len: Annotated[
-        int | None, typer.Option("--seq-len", "-s", help="Tokens of context of a language model.")
-    ] = None,
-    kv_precision: KvPrecision = None,
-    explain: Explain = False,
-    catalog: Catalog = None,
-    output: OutputOption = None,
-) -> None:
-    """One pass of a model on a device: does it fit, what binds, how fast."""
-    from ..solvers.node import SingleNodeModel
-    from . import render
-
-    chosen = _chosen(context, output)
-    _extend(catalog)
-    answer = SingleNodeModel().solve(
-        _entry("models", model), _entry("hardware", hardware), batch_size, precision, efficiency, seq_len=seq_len,
-        kv_precision=kv_precision,
-    )  # fmt: skip
-    _finish(answer, render.evaluation(answer), chosen, explain)
 
 
 @app.command()
@@ -219,16 +179,6 @@ def zoo(
     print(render.zoo(category.value, sort_by, search, chosen.value))
 
 
-@app.command()
-def schema(
-    kind: Annotated[SchemaOf, typer.Option("--type", "-t", help="What to describe.")] = SchemaOf.hardware,
-) -> None:
-    """JSON Schema of a catalog file or of a command's JSON answer."""
-    from ..catalog.schema import json_schema
-
-    print(json.dumps(json_schema(kind.value), indent=2))
-
-
 def _extend(catalog: list[Path] | None) -> None:
     """Add the user's entries: a folder with hardware/, models/, infra/, systems/ inside, or of devices only; or a file."""
     from ..catalog import add_entries
@@ -286,3 +236,6 @@ def run() -> None:
 def _asks_for_json(arguments: list[str]) -> bool:
     joined = " ".join(arguments)
     return any(form in joined for form in ("--output json", "--output=json", "-o json", "-ojson"))
+
+
+from . import commands_plan as _plan  # noqa: E402, F401  (registers its commands)

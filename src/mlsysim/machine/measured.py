@@ -242,7 +242,9 @@ class MeasuredMachine:
             time = collectives.timer(fit.kernel)(fit.values, kind, message, ranks, link, switch)
         floor = collectives.wire_bytes(kind, message, ranks, switch) / link
         time = time + extra * np.maximum(ranks - 1, 0.0)
-        return _wider(self._timing(time, floor, fit, wider, notes), np.where(ranks > 16, OUTSIDE, 0.0), "")
+        return _wider(
+            self._timing(time, floor, fit, wider, notes), np.where((ranks > 16) | (kind == "p2p"), OUTSIDE, 0.0), ""
+        )
 
     def _across(
         self, kind: str, message: Any, ranks: Any, nodes: Any, algorithm: str | None, link: Any, latency: Any

@@ -116,10 +116,12 @@ class Operators:
 
     def _native(self, table: Mapping[str, Format], name: str, number: Format) -> tuple[str, Format, tuple[str, ...]]:
         """The format as the chip runs it: narrow weights times 16-bit activations where it lacks the narrow rate."""
-        if number.rate not in ("fp8", "fp4", "int8") or number.rate in self.chip.peaks:
+        needed = "fp4" if name == "mxfp4" else number.rate
+        if needed not in ("fp8", "fp4", "int8") or needed in self.chip.peaks:
             return name, number, ()
-        told = f"{self.chip.id} has no {number.rate} rate; {name} weights meet 16-bit activations"
-        name = "w4a16" if number.weight < 0.75 else "w8a16"
+        told = f"{self.chip.id} has no {needed} rate; {name} weights meet 16-bit activations"
+        narrow = "w4a16_mxfp4" if name == "mxfp4" and "w4a16_mxfp4" in table else "w4a16"
+        name = narrow if number.weight < 0.75 else "w8a16"
         standin = table.get(name, Format(number.family, "bf16", 2.0, number.weight))
         return name, Format(standin.family, "bf16", 2.0, number.weight), (told,)
 

@@ -140,9 +140,7 @@ def time_operator(machine: MeasuredMachine, o: Operator, links: Links) -> Timing
     if o.kind == "mla" and o.phase == "decode":
         return machine.mla_generation(o.m, o.context, o.heads, o.head_dim, o.value_dim, o.precision)
     if o.kind == "mla":
-        return machine.mla_context(
-            o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, o.precision
-        )
+        return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, o.precision)
     if o.kind == "embedding":
         return machine.embedding(o.m, o.k)
     if o.kind == "scan":

@@ -9,9 +9,7 @@ from . import equation
 
 
 @equation
-def engine_step_time(
-    kernels: Seconds, launches: Count, gap: Seconds, host: Seconds = 0.0
-) -> Seconds:
+def engine_step_time(kernels: Seconds, launches: Count, gap: Seconds, host: Seconds = 0.0) -> Seconds:
     r"""Time of one step of a serving engine.
 
     Kernels run one after the other with a gap between each two (dependent launches within a graph, small kernels that

@@ -131,8 +131,7 @@ def frame_of(columns: Mapping[str, Any]) -> Any:
     made = {}
     for name, column in columns.items():
         if column.dtype.kind in "UO":
-            words, codes = np.unique(column.astype(str), return_inverse=True)
-            made[name] = module.Series(name, words.tolist(), dtype=module.String).gather(codes.ravel().astype(np.uint32))
+            made[name] = module.Series(name, column.tolist(), dtype=module.String)
         else:
             made[name] = np.ascontiguousarray(column)
     return module.DataFrame(made)

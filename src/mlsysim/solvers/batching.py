@@ -45,8 +45,9 @@ class ContinuousBatchingResult(Result):
 
     @total
     def speedup_vs_static(self) -> Count:
-        """Tokens a second over those of static batches."""
-        return self.throughput_tokens_per_sec / self.static_throughput_tokens_per_sec
+        """Tokens a second over those of static batches; unknown where not one static request fits."""
+        static = self.static_throughput_tokens_per_sec
+        return np.where(static > 0, self.throughput_tokens_per_sec / np.where(static > 0, static, 1.0), np.nan)[()]
 
     @total
     def memory_fragmentation(self) -> Fraction:

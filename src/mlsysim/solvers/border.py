@@ -13,7 +13,7 @@ from ..catalog.hardware import Device
 from ..catalog.infra import Datacenter, GridProfile
 from ..catalog.models import Workload
 from ..catalog.systems import Fleet, Node
-from ..errors import InvalidInputError, MLSysimError, UnitError, UnsupportedWorkloadError, alternatives, nearest
+from ..errors import InvalidInputError, MLSysimError, UnitError, UnsupportedWorkloadError, alternatives, nearest, told
 from ..units import si
 
 LARGEST = 1e12
@@ -82,7 +82,7 @@ class Border:
                 return math.nan
             value = magnitude
         if isinstance(value, (bool, str, bytes)) or value is None:
-            self.problems.append(f"{name}: expected {wanted}, found {value!r}")
+            self.problems.append(f"{name}: expected {wanted}, found {told(value)}")
             return math.nan
         try:
             array = np.asarray(value, dtype=np.float64)
@@ -149,7 +149,7 @@ class Border:
     def flag(self, name: str, value: Any) -> Any:
         """True or false."""
         if not isinstance(value, (bool, np.bool_)):
-            self.problems.append(f"{name}: expected true or false, found {value!r}")
+            self.problems.append(f"{name}: expected true or false, found {told(value)}")
         return bool(value)
 
     def format(self, value: Any, name: str = "precision") -> Any:
@@ -163,7 +163,7 @@ class Border:
         if word not in allowed:
             near = nearest(value, allowed)
             hint = f"; did you mean {alternatives(near)}?" if near else ""
-            self.problems.append(f"{name}: expected {alternatives(allowed)}, found {value!r}{hint}")
+            self.problems.append(f"{name}: expected {alternatives(allowed)}, found {told(value)}{hint}")
         return word
 
 

@@ -55,7 +55,7 @@ def place(fleet: Any, device: Any, region: Any) -> tuple[Any, tuple[str, ...]]:
     entry = site_of(fleet, where).entry
     grid = entry.grid if isinstance(entry, Datacenter) else entry
     told = f"stands in {grid.name}, in no data centre: PUE 1"
-    return grid.replace(pue=1.0), (told,)
+    return grid.replace(pue=1.0, wue="0 L/kWh"), (told,)
 
 
 def ask(done: Work, fleet: Any, machine: Any, days: Any, region: Any, rate: Any, costs: dict[str, Any]) -> Macro:

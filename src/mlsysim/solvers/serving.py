@@ -19,9 +19,10 @@ from ..workloads.passes import cache_size, decode_attention, prefill_attention, 
 from ..workloads.transformer import Shape, shape
 from . import plan as plans
 from .base import ForwardModel
-from .border import Border, shape_of, unsupported
+from .border import shape_of
 from .limits import Limit, binding
 from .result import Question, Result
+from .serving_question import Asked, asked_of
 
 PARTS = ("Compute", "Memory", "Network", "Overhead")
 
@@ -161,8 +162,10 @@ class ServingModel(ForwardModel):
         tp_size: Any = 1,
         pp_size: Any = 1,
         ep_size: Any = 1,
+        stack: str = "ideal",
+        attention_dp: Any = None,
     ) -> ServingResult:
-        """Prefill and decode of a batch of requests on one group of devices, by the roofline.
+        """Prefill and decode of a batch of requests on one group of devices, by the roofline or by measured kernels.
 
         Args:
             model: a decoder of ``Models`` or its name
@@ -171,7 +174,7 @@ class ServingModel(ForwardModel):
             seq_len: tokens of each prompt, which is also the context of the decode step; may be an array
             batch_size: requests served together by the group; may be an array
             precision: number format of the weights; arithmetic follows where the chip has it
-            efficiency: share of the arithmetic peak that is reached, in (0, 1]
+            efficiency: share of the arithmetic peak that is reached, in (0, 1]; or ``"measured"``, operator by operator
             decode_hardware: what decodes, when prefill and decode are disaggregated
             network_bandwidth: link that carries the cache from prefill to decode, one direction
             draft_model: a small model that drafts tokens, for speculative decoding
@@ -182,6 +185,8 @@ class ServingModel(ForwardModel):
             tp_size: tensor-parallel ranks
             pp_size: pipeline stages
             ep_size: expert-parallel ranks; attention is data-parallel over them
+            stack: whose kernels and host, where measured: ``ideal`` (no host), ``vllm``, ``sglang`` or ``trtllm``
+            attention_dp: data-parallel ranks of attention among the ``tp_size * ep_size``, where measured
 
         Returns:
             TTFT, ITL, throughput, memory, energy, with ``feasible``, ``limits``, ``bottleneck`` and ``margin``.
@@ -202,53 +207,17 @@ class ServingModel(ForwardModel):
                          draft_model=draft_model, draft_acceptance_rate=draft_acceptance_rate,
                          cached_prefix_len=cached_prefix_len, draft_tokens=draft_tokens, kv_precision=kv_precision,
                          tp_size=tp_size, pp_size=pp_size, ep_size=ep_size)  # fmt: skip
-        border = Border()
-        network, machine = border.model(model), border.machine(hardware)
-        decoder = machine if decode_hardware is None else border.machine(decode_hardware, "decode_hardware")
-        draft = None if draft_model is None else border.model(draft_model, "draft_model")
-        asked = _Asked(
-            number=border.format(precision),
-            tokens=border.count("seq_len", seq_len),
-            batch=border.count("batch_size", batch_size),
-            eta=border.fraction("efficiency", efficiency),
-            network=np.inf
-            if decode_hardware is None
-            else border.quantity("network_bandwidth", network_bandwidth, "byte/second"),
-            acceptance=border.fraction("draft_acceptance_rate", draft_acceptance_rate, closed=True),
-            cached=border.count("cached_prefix_len", cached_prefix_len, least=0),
-            drafted=None if draft_tokens is None else border.count("draft_tokens", draft_tokens),
-            stored=None if kv_precision is None else border.format(kv_precision, "kv_precision"),
-            plan=plans.Plan(
-                border.count("tp_size", tp_size), border.count("pp_size", pp_size), border.count("ep_size", ep_size)
-            ),
-        )
-        border.close()
-        shape_of(asked.tokens, asked.batch, asked.eta, asked.cached, asked.acceptance, asked.plan.chips)
-        if np.any(np.greater(asked.cached, asked.tokens)):
-            raise InvalidInputError("cached_prefix_len: expected at most seq_len")
-        for which in (network, draft):
-            if which is not None and (not isinstance(which, Transformer) or which.architecture != "transformer"):
-                raise unsupported("ServingModel", which, "models that generate tokens one by one (try Engine.solve)")
+        if isinstance(efficiency, str):
+            from .serving_measured import measured_answer
+
+            return measured_answer(type(self), arguments | {"stack": stack, "attention_dp": attention_dp})
+        if stack != "ideal" or attention_dp is not None:
+            raise InvalidInputError("stack, attention_dp: expected with efficiency='measured' only")
+        asked, network, machine, decoder, draft = asked_of(arguments)
         arguments.update(
             model=network, hardware=machine, decode_hardware=None if decoder is machine else decoder, draft_model=draft
         )
-        return _solve(Question(type(self), arguments), network, machine, decoder, draft, asked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The numbers of the question, in SI."""
-
-    number: Any
-    tokens: Count
-    batch: Count
-    eta: Fraction
-    network: Any
-    acceptance: Fraction
-    cached: Count
-    drafted: Any
-    stored: Any
-    plan: plans.Plan
+        return solve_textbook(Question(type(self), arguments), network, machine, decoder, draft, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +230,8 @@ class _Step:
     overhead: Seconds
 
 
-def _solve(question: Question, model: Any, machine: Any, decoder: Any, draft: Any, q: _Asked) -> ServingResult:
+def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, draft: Any, q: Asked) -> ServingResult:
+    """Both phases by the roofline of the whole model."""
     assumed = textbook()
     weight = q.number.bytes_per_value()
     value = (q.number.si.activation_bits / 8) if q.stored is None else q.stored.bytes_per_value()
@@ -387,7 +357,7 @@ def _weights_read(m: Shape, plan: plans.Plan, weight: Bytes, tokens: Count) -> B
 
 
 def _decode(
-    m: Shape, group: Wiring, peak: Any, q: _Asked, weight: Bytes, value: Bytes, activation: Bytes, tokens: Count,
+    m: Shape, group: Wiring, peak: Any, q: Asked, weight: Bytes, value: Bytes, activation: Bytes, tokens: Count,
     single: bool, assumed: Any,
 ) -> _Step:  # fmt: skip
     """One decode pass in which every sequence adds ``tokens``; pipeline stages work on different sequences."""
@@ -408,7 +378,7 @@ def _decode(
 
 
 def _energy(
-    group: Wiring, peak: Any, step: _Step, m: Shape, q: _Asked, weight: Bytes, read: Bytes, drafted: Count,
+    group: Wiring, peak: Any, step: _Step, m: Shape, q: Asked, weight: Bytes, read: Bytes, drafted: Count,
     draft_time: Seconds, per_step: Count, assumed: Any,
 ) -> Any:  # fmt: skip
     """Energy of all chips of the group for one generated token; drafting is charged at idle power and its share of time."""
@@ -423,7 +393,7 @@ def _energy(
     return joules * q.plan.chips / (q.batch * per_step)
 
 
-def _notes(notes: tuple[str, ...], here: Wiring, there: Wiring, model: Transformer, q: _Asked) -> tuple[str, ...]:
+def _notes(notes: tuple[str, ...], here: Wiring, there: Wiring, model: Transformer, q: Asked) -> tuple[str, ...]:
     found = list(notes)
     if here.notes and not plans.alone(q.plan):
         found += [note for group in (here, there) for note in group.notes]

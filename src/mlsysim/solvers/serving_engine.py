@@ -101,9 +101,7 @@ def _attention_parameters(model: Transformer) -> float:
 
 def scaled(passed: PassTime, factor: Any) -> PassTime:
     """A pass that takes ``factor`` times as long."""
-    timed = tuple(
-        replace(one, time=one.time * factor, floor=one.floor * factor) for one in passed.timed
-    )
+    timed = tuple(replace(one, time=one.time * factor, floor=one.floor * factor) for one in passed.timed)
     return replace(passed, timed=timed, compute=passed.compute * factor, memory=passed.memory * factor,
                    communication=passed.communication * factor, floor=passed.floor * factor)  # fmt: skip
 

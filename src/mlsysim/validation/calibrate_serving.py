@@ -44,7 +44,9 @@ def predict(bundle: Bundle, stack: Any) -> Balance:
                         stack.si.hand_over_steps)  # fmt: skip
 
 
-def errors(found: Sequence[Bundle], stacks: Mapping[str, Any], table: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def errors(
+    found: Sequence[Bundle], stacks: Mapping[str, Any], table: Any
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Log of predicted over measured, for time per output token and to the first, and the row of each."""
     token, first = measured(table, "tpot"), measured(table, "ttft")
     out: list[tuple[Any, Any, Any]] = []
@@ -109,8 +111,7 @@ def _fit_apart(apart: Sequence[Bundle], found: Mapping[str, Mapping[str, Any]], 
     def stacks(x: Any) -> dict[str, Any]:
         extra = dict(zip(APART, (x * scales).tolist(), strict=True))
         return {
-            name: changed(Stacks[name], {key: values[key] for key in FREE} | extra)
-            for name, values in found.items()
+            name: changed(Stacks[name], {key: values[key] for key in FREE} | extra) for name, values in found.items()
         }
 
     def residuals(x: Any) -> Any:

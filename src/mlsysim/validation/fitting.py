@@ -82,7 +82,7 @@ def fit(
         MLSysimError: SciPy is not installed
     """
     try:
-        from scipy.optimize import least_squares  # type: ignore[import-untyped]
+        from scipy.optimize import least_squares
     except ImportError:
         raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
     # The launches of a product and of the kernel that quantises its operand cannot be told apart: one is held.

@@ -63,7 +63,11 @@ def predictions(path: Path = FILE) -> Served:
     token, first = measured(table, "tpot"), measured(table, "ttft")
     asked = np.array([case.concurrency for case in every])
     output = np.array([case.output for case in every])
-    truth = {"serving_tpot": token, "serving_ttft": first, "serving_throughput": asked * output / (first + output * token)}
+    truth = {
+        "serving_tpot": token,
+        "serving_ttft": first,
+        "serving_throughput": asked * output / (first + output * token),
+    }
     return Served(table, every, out["predicted"], truth, out["sigma"], out["roofline"])
 
 

@@ -171,7 +171,6 @@ def nemotron_h(c: Config) -> Draft:
             "moe_layers": float(pattern.count("E")),
             "expert_hidden": c.number("moe_latent_size", default=None),
         }
-        extra += values["moe_layers"] * values["experts"]
     return Draft(values | predicted(c), extra)
 
 
