@@ -26,7 +26,7 @@ _HOMES = {
     "solvers": "AgentLoopModel BatchingOptimizer CheckpointModel CompressionModel ContinuousBatchingModel DataModel "
     "DistributedModel EconomicsModel EfficiencyModel Engine FineTuningModel GoodputModel InferenceScalingModel KVCacheModel "
     "MoERoutingModel NetworkRooflineModel OrchestrationModel ParallelismOptimizer PlacementOptimizer ReliabilityModel "
-    "ResponsibleEngineeringModel RetrievalModel ScalingModel SensitivitySolver ServingCapacityModel ServingModel "
+    "ResponsibleEngineeringModel RetrievalModel ScalingModel SensitivitySolver ServingCapacityModel ServingLoadModel ServingModel "
     "SingleNodeModel SpeculativeDecodingModel SustainabilityModel SynthesisSolver TailLatencyModel TopologyModel "
     "TrainingMemoryModel TrainingStep TransformationModel WeightStreamingModel",
     "solvers.base": "BaseOptimizer BaseResolver BaseSolver ForwardModel",
@@ -38,8 +38,10 @@ _HOMES = {
     "solvers.plan_run": "evaluate_config evaluate_plan",
     "solvers.scenarios": "Applications Archetypes Scenario Scenarios load_config",
     "solvers.serving": "ServingResult",
+    "solvers.fits": "FitResult fits",
     "solvers.result": "Result ask_again",
     "units": "with_units",
+    "workloads.importers": "import_model",
     "errors": "CatalogError CompositionError InfeasibleError InvalidInputError InvalidPlanError MLSysimError MissingExtraError "
     "MissingFactError SLAViolation UnitError UnknownEntryError UnsupportedWorkloadError",
 }
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from .solvers.node import SingleNodeModel as SingleNodeModel
     from .solvers.serving import ServingModel as ServingModel
     from .solvers.serving import ServingResult as ServingResult
+    from .workloads.importers import import_model as import_model
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "performance.power_budget": ("W", "most mean power of a device"),
     "performance.sla_latency": ("ms", "objective for the latency"),
     "performance.devices": ("", "devices that work together"),
-    "macro.devices": ("", "devices owned"),
+    "macro.fleet_size": ("", "devices owned"),
     "macro.tco": ("USD", "capital and operation over the span"),
     "macro.capex": ("USD", "share of the purchase charged to the span"),
     "macro.opex": ("USD", "electricity, upkeep, staff, price of emissions"),

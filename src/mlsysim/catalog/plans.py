@@ -35,7 +35,7 @@ class PlanWorkload(Part):
     batch_size: Whole = Field(1, description="samples or requests together; of the whole fleet in training")
     seq_len: Whole | None = Field(None, description="tokens of context; 2,048 unless said")
     sla_latency: str | None = Field(None, description='limit of the pass, the TTFT or the step, as "200 ms"')
-    rate: str | None = Field(None, description='passes wanted, as "2 /s"')
+    rate: Positive | None = Field(None, description="passes wanted each second")
     data_rate: str | None = Field(None, description='data read, as "1 GB/s"')
 
     @field_validator("name")
@@ -43,10 +43,10 @@ class PlanWorkload(Part):
     def _known(cls, value: str) -> str:
         return _named(Models, value)
 
-    @field_validator("sla_latency", "rate", "data_rate")
+    @field_validator("sla_latency", "data_rate")
     @classmethod
     def _quantity(cls, value: str | None, info: Any) -> str | None:
-        units = {"sla_latency": "second", "rate": "1/second", "data_rate": "byte/second"}
+        units = {"sla_latency": "second", "data_rate": "byte/second"}
         return _checked(value, units[info.field_name], info.field_name)
 
 
@@ -54,7 +54,9 @@ class PlanRun(Part):
     """How the work is split and done."""
 
     precision: Text = Field("fp16", description="number format")
-    efficiency: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="share of the arithmetic peak reached")
+    efficiency: Annotated[float, Field(gt=0, le=1)] | Literal["measured"] = Field(
+        0.5, description="share of the arithmetic peak reached, or measured: operator by operator (serving)"
+    )
     tp: Whole | None = Field(None, description="tensor-parallel ranks; with no split given the best one is searched")
     pp: Whole | None = Field(None, description="pipeline stages")
     ep: Whole | None = Field(None, description="expert-parallel ranks")
@@ -65,6 +67,14 @@ class PlanRun(Part):
     adapters: bool = Field(False, description="train low-rank adapters only")
     kv_precision: Text | None = Field(None, description="number format of the KV cache")
     power_budget: str | None = Field(None, description='most mean power of a device, as "100 mW"')
+
+    @field_validator("efficiency", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value != "measured" and not (number and 0 < value <= 1):
+            raise ValueError(f"expected a number in (0, 1] or measured, found {value!r}")
+        return value
 
     @field_validator("precision", "kv_precision")
     @classmethod

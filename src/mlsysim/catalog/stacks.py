@@ -15,11 +15,13 @@ class ServingStack(Spec):
     """A serving stack: kernels it runs, time it adds to them, and how much of a device it gives to the cache."""
 
     kernels: str
+    routing_evenness: Fraction
     gap: Seconds
     step_host: Seconds
     first_token_fixed: Seconds
     first_token_steps: Count
     burst: Fraction
+    lock_step_burst: Fraction
     memory_share: Fraction
     share_of_free: Fraction
     reserve: Bytes

@@ -107,11 +107,14 @@ def serve(
     """Serving: time to first token, time between tokens, memory of the group."""
     from ..solvers.serving import ServingModel
     from . import render
+    from .commands_import import stored_precision
 
     chosen = _chosen(context, output)
     _extend(catalog)
+    network = _entry("models", model)
+    precision = stored_precision(context, model, network, precision)
     answer = ServingModel().solve(
-        _entry("models", model), _entry("hardware", hardware), seq_len, batch_size, precision, efficiency,
+        network, _entry("hardware", hardware), seq_len, batch_size, precision, efficiency,
         decode_hardware=None if decode_hardware is None else _entry("hardware", decode_hardware),
         network_bandwidth=network_bandwidth, draft_model=None if draft is None else _entry("models", draft),
         draft_acceptance_rate=acceptance, cached_prefix_len=cached_prefix, draft_tokens=draft_tokens,
@@ -188,9 +191,14 @@ def _extend(catalog: list[Path] | None) -> None:
 
 
 def _entry(category: str, name: str) -> Any:
-    """An entry by name, or the one in a YAML file."""
+    """An entry by name, the one in a YAML file, or a model from elsewhere."""
     from ..catalog import registry_of
 
+    if category == "models":
+        from .commands_import import imported, is_elsewhere
+
+        if is_elsewhere(name):
+            return imported(name)
     registry = registry_of(category)
     if name.endswith((".yaml", ".yml")) or ("/" in name and Path(name).exists()):
         return registry.read(Path(name))
@@ -238,4 +246,5 @@ def _asks_for_json(arguments: list[str]) -> bool:
     return any(form in joined for form in ("--output json", "--output=json", "-o json", "-ojson"))
 
 
+from . import commands_import as _import  # noqa: E402, F401  (registers its command)
 from . import commands_plan as _plan  # noqa: E402, F401  (registers its commands)

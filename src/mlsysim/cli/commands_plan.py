@@ -76,6 +76,7 @@ def evaluate(
     """
     from ..solvers.node import SingleNodeModel
     from . import render
+    from .commands_import import stored_precision
 
     chosen = _chosen(context, output)
     _extend(catalog)
@@ -84,8 +85,10 @@ def evaluate(
         return
     if junit is not None:
         raise InvalidInputError("--junit: reports on a plan; give a plan file and no hardware")
+    model = _entry("models", target)
+    precision = stored_precision(context, target, model, precision)
     answer = SingleNodeModel().solve(
-        _entry("models", target), _entry("hardware", hardware), batch_size, precision, efficiency, seq_len=seq_len,
+        model, _entry("hardware", hardware), batch_size, precision, efficiency, seq_len=seq_len,
         kv_precision=kv_precision,
     )  # fmt: skip
     _finish(answer, render.evaluation(answer), chosen, explain)
@@ -216,7 +219,9 @@ def optimize_batching(
     output_len: Annotated[
         int | None, typer.Option(help="Tokens of an answer; as many as the prompt unless said.")
     ] = None,
-    replicas: Annotated[int, typer.Option(help="Replicas that share the requests.")] = 1,
+    replicas: Annotated[
+        int | None, typer.Option(help="Replicas that share the requests; as many as the plan holds unless said.")
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """The largest batch of a serving plan that meets a latency objective."""
@@ -229,9 +234,10 @@ def optimize_batching(
     run = asked.hardware or asked.fleet
     device, fleet = machines(asked)
     ranks = (run.tp or 1) * (run.pp or 1)
+    held = 1 if fleet is None else max(int(fleet.total_accelerators) // ranks, 1)
     answer = BatchingOptimizer().solve(
         Models[asked.workload.name], device if ranks == 1 or fleet is None else fleet, asked.workload.seq_len or 2048,
-        sla_ms, qps, replicas, run.precision, run.efficiency, output_len=output_len, tp_size=run.tp or 1,
+        sla_ms, qps, held if replicas is None else replicas, run.precision, run.efficiency, output_len=output_len, tp_size=run.tp or 1,
         pp_size=run.pp or 1, kv_precision=run.kv_precision,
     )  # fmt: skip
     _finish(answer, render_plan.batch(answer), chosen, False)

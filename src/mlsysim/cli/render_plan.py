@@ -7,6 +7,7 @@ import math
 from typing import Any
 from xml.etree import ElementTree
 
+from ..record import field_units
 from ..solvers.ledger import shown
 from .render import Shown, _csv, _markdown
 
@@ -56,17 +57,23 @@ def junit(card: Any, held: list[Any]) -> str:
 
 
 def compared(told: Any, a: Any, b: Any) -> Shown:
-    """Two answers of one kind, and the causes of the difference."""
-    lines = str(told).splitlines()
-    head = [line for line in lines if not line.startswith("  ")]
+    """Two answers of one kind: the causes of the difference, and the main figures of both."""
+    head = [line for line in str(told).splitlines() if not line.startswith("  ")]
     rows = [
-        (factor.name, _effect(factor.speedup), f"{_signed(factor.seconds)}; {shown(factor.before, factor.unit)} -> "
-         f"{shown(factor.after, factor.unit)}")
+        (factor.name, _effect(factor.speedup),
+         f"{_signed(factor.seconds)}; {shown(factor.before, factor.unit)} -> {shown(factor.after, factor.unit)}")
         for factor in told.factors
     ] or [("nothing", "no effect", "both answers rest on the same numbers")]  # fmt: skip
+    names = [name for name in FIGURES if hasattr(type(a), name)]
+    names = [name for name in names if name != "throughput" or "tokens_per_sec" not in names]
+    units = field_units(type(a))
+    for name in names:
+        pair = [shown(getattr(answer.si, name), units.get(name)) for answer in (a, b)]
+        rows.append((FIGURES[name], "", " -> ".join(pair)))
     same = f"the same in both: {', '.join(told.unchanged)}" if told.unchanged else ""
-    names = " against ".join(_title(answer) for answer in (a, b))
-    return Shown(names, head, rows, [], same, {**told.to_dict(), "a": _figures(a), "b": _figures(b)})
+    titles = " against ".join(_title(answer) for answer in (a, b))
+    data = {**told.to_dict(), "a": _figures(a, names), "b": _figures(b, names)}
+    return Shown(titles, head, rows, [], same, data)
 
 
 def plans_compared(cards: tuple[Any, Any], told: Any) -> Shown:
@@ -187,8 +194,18 @@ def _title(answer: Any) -> str:
     )
 
 
-def _figures(answer: Any) -> dict[str, Any]:
-    return {"of": _title(answer), "feasible": bool(answer.feasible), "bottleneck": str(answer.bottleneck)}
+FIGURES = {
+    "ttft": "TTFT", "itl": "ITL", "tokens_per_sec": "tokens/s", "memory_per_device": "memory of a device",
+    "latency": "latency", "throughput": "per second", "memory_footprint": "memory", "energy_per_token": "energy of a token",
+    "energy_per_inference": "energy of an inference",
+}  # fmt: skip
+"""Figures of an answer that a comparison shows, SI."""
+
+
+def _figures(answer: Any, names: list[str]) -> dict[str, Any]:
+    numbers = {name: float(getattr(answer.si, name)) for name in names}
+    known = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {"of": _title(answer), "feasible": bool(answer.feasible), "bottleneck": str(answer.bottleneck), **known}
 
 
 def _document(answer: Any) -> dict[str, Any]:

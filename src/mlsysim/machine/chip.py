@@ -23,6 +23,8 @@ PEAKS: Mapping[str, tuple[str, ...]] = {
     "fp4": ("fp4", "fp8", "bf16", "fp16", "fp32"),
 }
 """The rates that arithmetic in a format can run at, best first; a wider one stands in where a chip lacks one."""
+MATRIX_RIDGE = 60.0
+"""FLOPs a byte above which a chip must have matrix units; vector units and processors lie well below."""
 EXPONENTIALS = {"blackwell_ultra": 32.0}
 """Exponentials a clock of one core; 16 elsewhere."""
 
@@ -40,7 +42,8 @@ RELATIVES: Mapping[str, tuple[str, ...]] = {
 class Chip:
     """Constants of one chip in SI; ``notes`` tell what was unknown and what stood in.
 
-    ``dispatch`` is the least time between two kernels where a host launches them one by one, else 0.
+    ``dispatch`` is the least time between two kernels where a host launches them one by one, else 0. ``matrix`` says
+    whether arithmetic comes in whole tiles of a matrix unit.
     """
 
     id: str
@@ -57,6 +60,7 @@ class Chip:
     link_domain: float | None
     host: float | None
     dispatch: float
+    matrix: bool
     names: frozenset[str]
     notes: tuple[str, ...]
 
@@ -134,6 +138,7 @@ def chip_of(device: Device) -> Chip:
         host=None if inside.host_bandwidth is None else float(inside.host_bandwidth),
         # Kernels of Intel's GPUs were timed launched one by one; elsewhere as graphs or compiled programs.
         dispatch=float(inside.dispatch_latency) if vendor == "intel" and device.family != "cpu" else 0.0,
+        matrix=half / float(inside.memory_bandwidth) > MATRIX_RIDGE,
         names=frozenset(normalised(name) for name in (device.id, *device.aliases)),
         notes=tuple(notes),
     )

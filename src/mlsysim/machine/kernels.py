@@ -73,9 +73,10 @@ def gemm(
     rows, columns, depth = (np.asarray(value, dtype=np.float64)[..., None] for value in (m, n, k))
     count = tiles.tile_count(rows, columns, TILE_ROWS, TILE_COLUMNS, TILE_SPLITS)
     waves = tiles.wave_count(count, c.cores, p.get("smooth", 0.3))
+    height = TILE_ROWS if c.matrix else np.minimum(TILE_ROWS, rows)  # vector units do not compute empty rows
     slice_depth = 64 * np.ceil(depth / (64 * TILE_SPLITS))
-    math = tiles.tile_math_time(TILE_ROWS, TILE_COLUMNS, slice_depth, waves, c.cores, peak, p["compute"])
-    feed = tiles.tile_feed_time(TILE_ROWS, TILE_COLUMNS, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
+    math = tiles.tile_math_time(height, TILE_COLUMNS, slice_depth, waves, c.cores, peak, p["compute"])
+    feed = tiles.tile_feed_time(height, TILE_COLUMNS, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
     weights, activations, output = columns * depth * w, rows * depth * x, rows * columns * y
     missed = tiles.miss_share(weights + activations + output, c.cache, p["reach"])
     split = TILE_SPLITS > 1
@@ -180,7 +181,7 @@ def generation_attention(
     stream = attention.core_stream_time(
         own, 128 * (head_dim + value_dim) * kv_bytes * slowed, c.cores, c.bandwidth, p["stream"]
     )
-    padded = 16 * np.ceil(heads / kv_heads / 16)
+    padded = 16 * np.ceil(heads / kv_heads / 16) if c.matrix else heads / kv_heads
     math = 4 * work * padded * seen * (head_dim + value_dim) / 2 / (p["compute"] * peak)
     combine = np.where(split > 1, p["split"], 0.0)
     return np.asarray(

@@ -29,6 +29,8 @@ EDGES = np.array([10e-6, 100e-6])
 """Times that part the three domains of a fit's ``sigma``."""
 OUTSIDE = 0.25
 """Added in quadrature to sigma where a shape lies beyond what was measured."""
+OTHER = 0.25
+"""Added in quadrature to sigma for chips of other makers or much older generations, where no kernel was calibrated."""
 CACHED = 4096
 
 
@@ -312,6 +314,9 @@ class MeasuredMachine:
             if fit.kernel != chosen and normalised(fit.scope) not in self.chip.names:
                 wider = float(np.hypot(wider, OUTSIDE))
                 notes = (*notes, f"{name}: no fit of kernel {chosen}; that of {fit.kernel} stands in")
+            if self.chip.generation == "other" and fit.source.kind == "fitted":
+                wider = float(np.hypot(wider, OTHER))
+                notes = (*notes, f"{name}: the form was fitted on NVIDIA devices")
             self._fits[key] = (fit, wider, (*self.chip.notes, *notes))
         return self._fits[key]
 

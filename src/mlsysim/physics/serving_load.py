@@ -158,3 +158,32 @@ def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes,
     of_all = share * capacity - weights - reserve
     free = share * (capacity - weights - reserve)
     return np.maximum((1 - of_free) * of_all + of_free * free, 0.0)
+
+
+@equation
+def burst_wait_tail(burst: Fraction, running: Count, shared: Seconds, tail: Fraction = 0.01) -> Seconds:
+    r"""Wait that a share ``tail`` of requests exceeds, where a share of them arrives together.
+
+    A request that comes in a burst stands anywhere among the others with equal chance; one that comes alone does not
+    wait.
+
+    .. math:: w = \max(1 - q / b, 0)\, \max(B - 1, 0)\, s
+
+    Args:
+        burst: share of requests that arrive together, b [1]
+        running: requests that are served together, B [1]
+        shared: prefill of one request when several are batched, s [s]
+        tail: share that waits longer, q [1]
+
+    Returns:
+        Time [s].
+
+    Source:
+        Quantile of a mixture of a uniform position in a batch arrival (L. Kleinrock, Queueing Systems, volume 1, 1975,
+        chapter 4) and of none.
+
+    Examples:
+        >>> burst_wait_tail(0.2, 11.0, 0.1)
+        0.95
+    """
+    return np.maximum(1 - tail / np.maximum(burst, 1e-12), 0.0) * np.maximum(running - 1, 0.0) * shared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from ..catalog.spec import Spec
 from ..errors import InfeasibleError, InvalidPlanError, MissingFactError, UnsupportedWorkloadError
 from ..record import Record, field_units
+from ..units import memoised
 from .constraints import Constraints
 from .space import Space
 
@@ -77,7 +79,7 @@ def _alike(space: Space, places: Sequence[Any], inner: list[bool], count: int) -
         if not numeric:
             changes[1:] |= np.diff(place) != 0
     edges = [0, *np.flatnonzero(changes).tolist(), count]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _answer(plan: Plan, asked: dict[str, Any], count: int) -> dict[str, Any]:
@@ -90,7 +92,10 @@ def _answer(plan: Plan, asked: dict[str, Any], count: int) -> dict[str, Any]:
         }
         return {**found, "feasible": np.zeros(count, dtype=bool), "fault": np.full(count, " ".join(str(error).split()))}
     inside = answer.si
-    found = {name: _column(getattr(inside if name in dir_of(answer) else answer, name), count, units[name]) for name in plan.needed}
+    found = {
+        name: _column(getattr(inside if name in dir_of(answer) else answer, name), count, units[name])
+        for name in plan.needed
+    }
     feasible = np.broadcast_to(np.asarray(getattr(answer, "feasible", True), dtype=bool), (count,))
     return {**found, "feasible": feasible, "fault": np.full(count, "")}
 
@@ -116,7 +121,7 @@ def _filtered(plan: Plan, columns: dict[str, Any], count: int) -> dict[str, Any]
     return {name: columns[name] for name in dict.fromkeys(wanted)}
 
 
-@functools.lru_cache(maxsize=64)
+@memoised
 def kinds_of(resolver: type[Any]) -> dict[str, str | None]:
     """Fields of a resolver's answer that a sweep can hold, each with its unit; None for words."""
     owner = resolver.produces

@@ -56,7 +56,9 @@ class Constraints:
         for condition in self.conditions:
             condition.check(units, owner)
             if not condition.logical and units[condition.text] is not None:
-                raise InvalidInputError(f"{condition.text!r} is a number, not a condition; write it like 'itl <= 50 ms'")
+                raise InvalidInputError(
+                    f"{condition.text!r} is a number, not a condition; write it like 'itl <= 50 ms'"
+                )
 
     def of(self, columns: Mapping[str, Any], count: int) -> Any:
         """A mask: where all hold."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -61,15 +62,15 @@ class Dask:
 
     def __init__(self, where: Any) -> None:
         try:
-            from distributed import Client
+            distributed: Any = import_module("distributed")
         except ImportError:
             raise MissingExtraError("a sweep on Dask", "sweep") from None
-        self._own = not isinstance(where, Client)
-        if isinstance(where, Client):
-            self.client = where
+        self._own = not isinstance(where, distributed.Client)
+        self.client: Any = where
+        if not self._own:
             return
         try:
-            self.client = Client(where, timeout="10s", set_as_default=False)
+            self.client = distributed.Client(where, timeout="10s", set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise ExecutorError(f"no Dask scheduler at {where!r}: {' '.join(str(error).split())[:200]}") from None
 

@@ -210,7 +210,13 @@ class Expression:
             return found
         if isinstance(node, ast.UnaryOp):
             value = self._value(node.operand, columns)
-            return np.logical_not(value) if isinstance(node.op, ast.Not) else -value if isinstance(node.op, ast.USub) else value
+            return (
+                np.logical_not(value)
+                if isinstance(node.op, ast.Not)
+                else -value
+                if isinstance(node.op, ast.USub)
+                else value
+            )
         if isinstance(node, ast.Compare):
             sides = [self._value(side, columns) for side in (node.left, *node.comparators)]
             held: Any = True
@@ -245,7 +251,9 @@ class Expression:
     def bounds(self) -> dict[str, tuple[float, bool, float, bool]]:
         """What a conjunction demands of single fields: name to (lower, strict, upper, strict), in SI."""
         found: dict[str, tuple[float, bool, float, bool]] = {}
-        parts = self.root.values if isinstance(self.root, ast.BoolOp) and isinstance(self.root.op, ast.And) else [self.root]
+        parts = (
+            self.root.values if isinstance(self.root, ast.BoolOp) and isinstance(self.root.op, ast.And) else [self.root]
+        )
         for part in parts:
             if not isinstance(part, ast.Compare):
                 continue
@@ -299,7 +307,9 @@ def _example(needed: Any) -> str:
 def _logical(node: ast.AST) -> bool:
     if isinstance(node, ast.Constant):
         return isinstance(node.value, bool)
-    return isinstance(node, (ast.BoolOp, ast.Compare)) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not))
+    return isinstance(node, (ast.BoolOp, ast.Compare)) or (
+        isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    )
 
 
 def _dotted(node: ast.AST) -> str:

@@ -44,7 +44,9 @@ class Axis:
         if all(_is_number(value) for value in given):
             array = np.array(given, dtype=np.float64)
             if not np.isfinite(array).all():
-                raise InvalidInputError(f"axis {self.name}: expected finite numbers, found {array[~np.isfinite(array)][0]}")
+                raise InvalidInputError(
+                    f"axis {self.name}: expected finite numbers, found {array[~np.isfinite(array)][0]}"
+                )
             object.__setattr__(self, "values", array)
         else:
             object.__setattr__(self, "values", tuple(given))
@@ -86,7 +88,9 @@ class Axis:
             array([1., 2., 4., 8.])
         """
         if not (all(map(math.isfinite, (start, stop, factor))) and factor > 1 and 0 < start <= stop):
-            raise InvalidInputError(f"axis {name}: expected 0 < start <= stop and factor > 1, found {start}:{stop}:*{factor}")
+            raise InvalidInputError(
+                f"axis {name}: expected 0 < start <= stop and factor > 1, found {start}:{stop}:*{factor}"
+            )
         count = math.floor(math.log(stop / start) / math.log(factor) + 1e-9) + 1
         _bounded(name, count)
         return cls(name, start * factor ** np.arange(count, dtype=np.float64), unit=unit)
@@ -100,7 +104,9 @@ class Axis:
             array([  100.,  1000., 10000.])
         """
         if not (math.isfinite(stop) and 0 < start <= stop and count >= 1):
-            raise InvalidInputError(f"axis {name}: expected 0 < start <= stop and count >= 1, found {start}, {stop}, {count}")
+            raise InvalidInputError(
+                f"axis {name}: expected 0 < start <= stop and count >= 1, found {start}, {stop}, {count}"
+            )
         _bounded(name, count)
         return cls(name, np.geomspace(start, stop, int(count)), unit=unit)
 

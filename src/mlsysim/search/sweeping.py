@@ -84,7 +84,9 @@ def sweep(
     plan = plan_for(resolver, space, fixed, where, outputs)
     size = plan.space.size
     if size > limit:
-        shape = " x ".join(f"{length:,} {name}" for name, length in zip(plan.space.names, plan.space.shape, strict=True))
+        shape = " x ".join(
+            f"{length:,} {name}" for name, length in zip(plan.space.names, plan.space.shape, strict=True)
+        )
         raise InvalidInputError(f"{size:,} points ({shape}); the limit is {limit:,}: take fewer values, or raise limit")
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise InvalidInputError(f"block: expected a whole number of at least 1, found {block!r}")
@@ -185,5 +187,3 @@ def _bar(progress: bool | None, size: int) -> Iterator[Any]:
             return part
 
         yield advance
-
-

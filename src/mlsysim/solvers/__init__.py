@@ -35,6 +35,7 @@ RESOLVERS = {
     "ScalingModel": "scaling",
     "SensitivitySolver": "sensitivity",
     "ServingCapacityModel": "capacity",
+    "ServingLoadModel": "load",
     "ServingModel": "serving",
     "SingleNodeModel": "node",
     "SpeculativeDecodingModel": "kv_cache",

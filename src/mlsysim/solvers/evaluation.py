@@ -224,8 +224,18 @@ def _feasibility(done: Work, device: Any) -> EvaluationLevel:
     if not done.feasible:
         told = f"needs {shown(done.memory, 'byte')} a device, has {shown(done.capacity, 'byte')}"
         return EvaluationLevel("feasibility", FAIL, f"does not fit: {told} ({used / room:.2f}x)", metrics)
-    told = f"{shown(done.memory, 'byte')} of {shown(done.capacity, 'byte')} a device ({used / room:.0%})"
+    told = f"{shown(done.memory, 'byte')} of {shown(done.capacity, 'byte')} a device ({_share(used / room)})"
     return EvaluationLevel("feasibility", PASS, f"fits: {told}", metrics)
+
+
+def _share(part: float) -> str:
+    """Per cent with the digits that it needs.
+
+    Examples:
+        >>> _share(0.29), _share(0.0035), _share(1e-6)
+        ('29%', '0.35%', '0.0001%')
+    """
+    return f"{part:.0%}" if part >= 0.01 else f"{100 * part:.2g}%"
 
 
 def _performance(done: Work, below: EvaluationLevel, limits: Mapping[str, Any]) -> EvaluationLevel:

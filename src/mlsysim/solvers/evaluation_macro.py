@@ -70,7 +70,7 @@ def ask(done: Work, fleet: Any, machine: Any, days: Any, region: Any, rate: Any,
     drawn: dict[str, Any] = {"utilisation": min(done.busy, 1.0)}
     if math.isfinite(power):
         drawn = {"power_per_device": f"{power!r} W"}
-    metrics: dict[str, Any] = {"devices": float(owned.total_accelerators)}
+    metrics: dict[str, Any] = {"fleet_size": float(owned.total_accelerators)}
     answers: dict[str, Any] = {}
     told = []
     shared = {k: v for k, v in costs.items() if k in ("host_share", "embodied_carbon_per_device")}

@@ -15,6 +15,7 @@ from .ledger import shown
 from .node import PerformanceProfile
 from .result import Result
 from .serving import ServingResult
+from .serving_measured import MeasuredServingResult
 
 SAME = 1e-12
 """Quantities that differ by less, relatively, are the same: they get no credit."""
@@ -198,6 +199,8 @@ def _model(a: Any, b: Any, metric: str | None) -> tuple[str, Time, Mapping[str, 
         if wanted not in ("itl", "ttft"):
             raise InvalidInputError(f"metric: expected itl or ttft, found {metric!r}")
         phase = "decode" if wanted == "itl" else "prefill"
+        if isinstance(a, MeasuredServingResult):
+            return wanted.upper(), _kernel_time, KERNEL_UNITS, _kernels(a, phase), _kernels(b, phase)
         return wanted.upper(), _serving_time, SERVING_UNITS, _serving(a, phase), _serving(b, phase)
     return "latency", _node_time, NODE_UNITS, _node(a), _node(b)
 
@@ -256,6 +259,25 @@ def _serving_time(v: Values) -> float:
     busy = max(v["arithmetic"], v["bytes moved"] / v["memory bandwidth"])
     rest = v["collectives"] + v["launches"] + v["moving the cache"] + v["drafting"]
     return (busy + rest) / v["tokens a step"]
+
+
+KERNEL_UNITS = {
+    "kernels bound by arithmetic": "second", "kernels bound by memory": "second", "collectives": "second",
+    "host": "second", "moving the cache": "second", "drafting": "second", "tokens a step": "1",
+}  # fmt: skip
+
+
+def _kernels(answer: Any, phase: str) -> Values:
+    """Parts of an answer made operator by operator: they add up, nothing overlaps."""
+    i, decoding = answer.si, phase == "decode"
+    names = list(KERNEL_UNITS)
+    parts = [float(getattr(i, f"{phase}_{part}")) for part in ("compute", "memory", "communication", "overhead")]
+    rest = [0.0, float(i.draft_time), float(i.tokens_per_step)] if decoding else [float(i.kv_transfer), 0.0, 1.0]
+    return dict(zip(names, parts + rest, strict=True))
+
+
+def _kernel_time(v: Values) -> float:
+    return sum(value for name, value in v.items() if name != "tokens a step") / v["tokens a step"]
 
 
 STEP = {

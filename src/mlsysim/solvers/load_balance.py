@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..physics.memory import sum_of_times
 from ..physics.serving_load import first_token_time, slot_wait, stalled_token_time
 from ..units import Count, Fraction, Seconds
 
@@ -53,6 +54,7 @@ class Balance:
     step: Seconds
     stall: Seconds
     wait: Seconds
+    shared: Seconds
 
 
 def interpolate(batches: Any, steps: Any, batch: Any) -> Any:
@@ -76,7 +78,7 @@ def settle(server: Server, asked: Count, policy: Policy) -> Balance:
     output = np.maximum(server.output, 1.0)
     token = interpolate(server.batches, server.steps, running) / server.tokens_per_step
     first = server.prefill
-    step = stall = wait = token * 0.0
+    step = stall = shared = new_token = served = token * 0.0
     share = np.ones_like(np.asarray(token))
     for _ in range(ROUNDS):
         decode = output * token
@@ -93,8 +95,10 @@ def settle(server: Server, asked: Count, policy: Policy) -> Balance:
         token = (token + new_token) / 2
         # A request is decoded only while it runs, so the wait for a place is outside the balance.
         first = (first + served) / 2
-    wait = slot_wait(asked, running, first + output * token)
-    return Balance(token, first + wait, running, running * share, step, stall, wait)
+    residence = sum_of_times(served, output * new_token, 0.0)
+    wait = slot_wait(asked, running, residence)
+    first = sum_of_times(served, wait, 0.0)
+    return Balance(new_token, first, running, running * share, step, stall, wait, shared)
 
 
 def settle_apart(
@@ -133,4 +137,5 @@ def settle_apart(
         first = (first + served) / 2
     zero = token * 0.0
     wait = slot_wait(each, np.maximum(np.minimum(each, decoder.places), 1.0), output * token)
-    return Balance(token, first + wait, running * decode_workers, running * share * decode_workers, step, zero, wait)
+    return Balance(token, first + wait, running * decode_workers, running * share * decode_workers, step, zero, wait,
+                   prefiller.prefill)  # fmt: skip

@@ -86,10 +86,15 @@ class Parts:
         )
 
 
-def policy_of(stack: Any, apart: bool = False) -> Policy:
-    """What the scheduler of a stack adds to a first token."""
+def policy_of(stack: Any, apart: bool = False, spread: Any = 1.0) -> Policy:
+    """What the scheduler of a stack adds to a first token.
+
+    Requests of one length that start together end together, and stay in lock-step; lengths that vary, by ``spread`` of
+    the longest, take them apart, and only the start of a run is a burst.
+    """
     s = stack.si
-    return Policy(s.first_token_fixed, s.first_token_steps, s.disaggregated_burst if apart else s.burst)
+    burst = np.where(np.greater(spread, 0), s.burst, s.lock_step_burst)[()]
+    return Policy(s.first_token_fixed, s.first_token_steps, s.disaggregated_burst if apart else burst)
 
 
 def parts_of(engine: Engine, load: Load, budget: Count, decoding: bool = True) -> Parts:

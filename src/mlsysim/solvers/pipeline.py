@@ -195,8 +195,10 @@ def _stages(resolvers: Iterable[Any]) -> list[tuple[str, BaseResolver]]:
     found: list[tuple[str, BaseResolver]] = []
     problems: list[str] = []
     for entry in entries:
-        named = isinstance(entry, tuple) and len(entry) == 2
-        label, thing = entry if named else (None, entry)
+        label: Any = None
+        thing: Any = entry
+        if isinstance(entry, tuple) and len(entry) == 2:
+            label, thing = entry
         try:
             made = resolver_named(thing) if isinstance(thing, str) else thing
         except UnknownEntryError as error:

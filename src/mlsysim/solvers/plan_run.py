@@ -60,7 +60,8 @@ def evaluate_plan(plan: Plan) -> SystemEvaluation:
         fleet.si.count if fleet is not None and job == "training" else 1,
         None if ops is None else ops.duration_days, job=job, seq_len=work.seq_len,
         plan={name: value for name, value in split.items() if value is not None},
-        region=None if ops is None else ops.region, sla_latency=work.sla_latency, rate=work.rate,
+        region=None if ops is None else ops.region, sla_latency=work.sla_latency,
+        rate=None if work.rate is None else f"{work.rate!r} 1/s",
         power_budget=run.power_budget, data_rate=work.data_rate, costs=costs,
     )  # fmt: skip
 
@@ -118,7 +119,7 @@ def _home(device: Any) -> Any:
     """A node of the zoo with this device, with eight of them where there is a choice; else eight on the device's links."""
     found = [node for node in Systems.Nodes if node.accelerator.id == device.id]
     if found:
-        return min(found, key=lambda node: (abs(node.si.accelerators_per_node - NODE_SIZE), node.id))
+        return min(found, key=lambda node: (abs(node.si.accelerators_per_node - NODE_SIZE), -len(node.facts), node.id))
     if device.si.link_bandwidth is None:
         raise MissingFactError(f"{device.id} has no known link and is in no node of the zoo; it works alone")
     return Node(id=f"{device.id}_node", name=f"{NODE_SIZE} x {device.name}", accelerator=device,

@@ -69,7 +69,9 @@ class Result(Record):
             return bool(value)
         if text is None:
             return value
-        return (value if shape else float(value)) if text == "1" else quantity(value, text)
+        if not shape and isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0:
+            value = value.item()
+        return value if text == "1" else quantity(value, text)
 
     @property
     def si(self) -> SI:

@@ -207,7 +207,7 @@ class ServingModel(ForwardModel):
                          draft_model=draft_model, draft_acceptance_rate=draft_acceptance_rate,
                          cached_prefix_len=cached_prefix_len, draft_tokens=draft_tokens, kv_precision=kv_precision,
                          tp_size=tp_size, pp_size=pp_size, ep_size=ep_size)  # fmt: skip
-        if isinstance(efficiency, str):
+        if isinstance(efficiency, str) and efficiency.lower() == "measured":
             from .serving_measured import measured_answer
 
             return measured_answer(type(self), arguments | {"stack": stack, "attention_dp": attention_dp})

@@ -40,6 +40,7 @@ class Engine:
     layout: Layout
     numerics: Numerics
     links: Links
+    capacity: Bytes
 
     @property
     def shape(self) -> Shape:
@@ -51,8 +52,9 @@ class Engine:
         stages = self.layout.stages
         split = np.any(np.greater(stages, 1))
         micro = np.minimum(stages, work.batch) if split else 1.0
-        passed = time_pass(self.machine, operators(self.model, replace(work, batch=work.batch / micro) if split else work,
-                                                   self.layout, self.numerics), self.links)  # fmt: skip
+        mine = replace(work, batch=work.batch / micro) if split else work
+        run = operators(self.model, mine, self.layout, self.numerics, self.stack.si.routing_evenness)
+        passed = time_pass(self.machine, run, self.links)
         s = self.stack.si
         # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
         turns = (micro + stages - 1) / stages if split and work.phase == "prefill" else 1.0

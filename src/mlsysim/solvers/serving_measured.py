@@ -16,10 +16,9 @@ from ..machine.measured import MeasuredMachine
 from ..machine.passes import Links, PassTime
 from ..machine.textbook import Wiring, wiring
 from ..physics import memory
-from ..physics import transformer as eq
 from ..record import total
-from ..units import Count, Fraction, Seconds, quantity
-from ..workloads.language import VALUE_BYTES, Layout, Work
+from ..units import Fraction, Seconds, quantity
+from ..workloads.language import Layout
 from . import serving
 from .border import Border, shape_of
 from .result import Question
@@ -216,7 +215,9 @@ def engine_for(
     machine = machine or machine_of(group.chip, stack.kernels)
     generation = machine.chip.generation
     cache = cache_format(stack, word, generation) if stored is None else kernel_word(stored.id)
-    return Engine(machine, model, stack, layout, numerics_of(model, word, cache, generation), links_of(group))
+    numerics = numerics_of(model, word, cache, generation)
+    capacity = float(group.chip.si.memory_capacity)
+    return Engine(machine, model, stack, layout, numerics, links_of(group), capacity)
 
 
 _MACHINES: dict[tuple[int, str], tuple[Any, MeasuredMachine]] = {}
@@ -238,15 +239,3 @@ def serving_format(cache: str) -> Any:
     from ..catalog import Formats
 
     return Formats[cache]
-
-
-def working_memory(engine: Engine, batch: Count, tokens: Count) -> Any:
-    """Bytes of activations of one prefill step on one chip."""
-    m = engine.shape
-    return eq.prefill_activation_size(np.maximum(batch, tokens), m.hidden, m.widest / engine.layout.attention,
-                                      VALUE_BYTES["bf16"])  # fmt: skip
-
-
-def one_step(engine: Engine, phase: str, batch: Count, new: Count, context: Count) -> Step:
-    """A step of an engine, by its phase."""
-    return engine.step(Work(phase, batch, new, context))

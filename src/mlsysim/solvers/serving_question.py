@@ -11,7 +11,7 @@ from ..catalog.models import Transformer
 from ..errors import InvalidInputError
 from ..units import Count, Fraction
 from . import plan as plans
-from .border import Border, unsupported
+from .border import Border, shape_of, unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ def asked_of(given: dict[str, Any]) -> tuple[Asked, Any, Any, Any, Any]:
         plan=plans.Plan(*(border.count(name, given[name]) for name in ("tp_size", "pp_size", "ep_size"))),
     )
     border.close()
+    shape_of(asked.tokens, asked.batch, asked.eta, asked.cached, asked.acceptance, asked.plan.chips)
     if np.any(np.greater(asked.cached, asked.tokens)):
         raise InvalidInputError("cached_prefix_len: expected at most seq_len")
     for which in (network, draft):

@@ -163,7 +163,7 @@ class ResourceSimulation:
 
     def _performance(self, card: SystemEvaluation, scale: float) -> dict[str, float]:
         inside = card.performance.metrics
-        found = {"devices": scale * float(card.macro.metrics.get("devices", 1.0))}
+        found = {"devices": scale * float(card.macro.metrics.get("fleet_size", 1.0))}
         for name in ("latency", "ttft", "itl", "step_latency"):
             if name in inside:
                 found[f"{name}_ms"] = float(inside[name])
@@ -182,7 +182,7 @@ class ResourceSimulation:
         if self.scenario.hardware.family != "cloud":
             return {}
         mtbf = Infra["GPU"].si.mtbf
-        devices = scale * float(macro.get("devices", 1.0))
+        devices = scale * float(macro.get("fleet_size", 1.0))
         return {
             "failures": float(reliability.expected_failures(span, mtbf / devices)),
             "mtbf": float(mtbf / devices / 3600.0),

@@ -34,7 +34,8 @@ def changed(answer: Any, changes: Iterable[str]) -> Any:
     ]
     device = arguments["hardware"]
     facts = list(fields_of(Device)) + [key for key in device.facts] if isinstance(device, Device) else []
-    problems, own = [], {}
+    problems: list[str] = []
+    own: dict[str, float | str] = {}
     for change in changes:
         name, mark, text = (part.strip() for part in change.partition("="))
         if not mark or not name or not text:

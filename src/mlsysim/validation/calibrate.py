@@ -12,6 +12,7 @@ import numpy as np
 
 from ..catalog.efficiency import ANY
 from ..machine.chip import Chip
+from ..machine.collectives import LIBRARIES, PASSES
 from ..machine.measured import EDGES, STACKS
 from ..machine.operators import Operators
 from .data import KERNELS, kernel_table
@@ -125,10 +126,34 @@ def calibrate(
     documents = {}
     for family in sorted(found):
         fits = ladder(family, found[family], chips)
+        if family in PASSES:
+            for item in fits:
+                extra = version_noise(item.kernel, tables, devices)
+                item.transfer, item.far = float(np.hypot(item.transfer, extra)), float(np.hypot(item.far, extra))
         documents[family] = document(family, fits, date or datetime.date.today().isoformat())
         if out is not None:
             write(documents[family], Path(out) / f"{family}.yaml")
     return documents
+
+
+def version_noise(kernel: str, tables: Path, devices: Sequence[str]) -> float:
+    """Standard deviation between two versions of a collective library on the same device.
+
+    A node that was not measured also runs another version, on another host, than those that were.
+    """
+    pairs = kernel_table("repeat_pairs", tables)
+    framework = "nccl" if kernel in LIBRARIES else kernel.split("_")[0]
+    chosen = (
+        np.isin(pairs["op"], ["nccl", "custom_allreduce"])
+        & (pairs["framework"] == framework)
+        & np.isin(pairs["gpu"], list(devices))
+    )
+    one, other = (
+        np.array([float(value or "nan") for value in pairs[name][chosen]]) for name in ("latency_a_us", "latency_b_us")
+    )
+    logs = np.abs(np.log(one / other))
+    logs = logs[np.isfinite(logs)]
+    return float(np.quantile(logs, 0.9)) / Z90 if len(logs) else 0.0
 
 
 def catalog_chip(name: str) -> Chip:

@@ -1,6 +1,6 @@
 """Calibration of serving stacks: what host and scheduler add, from served load on two systems. Needs SciPy.
 
-Five numbers a stack, and three for disaggregation that all share. The kernel times under them are not touched.
+Six numbers a stack, and four that all share: how evenly tokens are routed, and three for disaggregation. The kernel times under them are not touched.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalog import Models
 from ..catalog.stacks import Stacks
 from ..errors import MissingExtraError
 from ..solvers.load_balance import Balance, settle, settle_apart
@@ -21,10 +22,12 @@ from ..solvers.load_parts import policy_of
 from .serving_data import FILE, FITTED, Case, cases, measured, table_of
 from .serving_parts import NIC, Bundle, bundles
 
-FREE = ("gap", "step_host", "first_token_fixed", "first_token_steps", "burst")
-SCALES = np.array([1e-6, 1e-3, 1e-2, 1.0, 0.1])
-MOST = np.array([1e-5, 1e-2, 0.2, 25.0, 1.0])
-START = np.array([5e-7, 2e-4, 2e-2, 5.0, 0.2])
+FREE = ("gap", "step_host", "first_token_fixed", "first_token_steps", "burst", "lock_step_burst")
+SCALES = np.array([1e-6, 1e-3, 1e-2, 1.0, 0.1, 0.1])
+MOST = np.array([1e-5, 1e-2, 0.2, 25.0, 1.0, 1.0])
+START = np.array([5e-7, 2e-4, 2e-2, 5.0, 0.2, 0.5])
+EVENNESS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+"""Values of the evenness of routing that are tried; one for all stacks."""
 APART = ("hand_over", "hand_over_steps", "disaggregated_burst")
 TOKEN_SCALE, FIRST_SCALE = 0.12, 0.3
 """Log errors beyond which a row loses weight: heavy tails are runs with settings that no column tells."""
@@ -36,7 +39,7 @@ def predict(bundle: Bundle, stack: Any) -> Balance:
     server = bundle.decode.server(stack, bundle.capacity)
     asked = bundle.column("concurrency")
     if bundle.cases[0].prefill_layout is None:
-        return settle(server, asked, policy_of(stack))
+        return settle(server, asked, policy_of(stack, spread=bundle.column("spread")))
     prefiller = bundle.prefill.server(stack, bundle.capacity)
     workers = np.array([case.workers for case in bundle.cases]).T
     moved = bundle.cache_bytes / (NIC * bundle.prefill_chips) + stack.si.hand_over
@@ -73,18 +76,33 @@ def calibrate_serving(path: Path = FILE, out: Path | None = None, date: str | No
     """
     table = table_of(path)
     usable = [case for case in cases(path) if not case.trouble and case.system in FITTED]
-    together = bundles([case for case in usable if case.mode == "agg"])
-    apart = bundles([case for case in usable if case.mode == "disagg"])
+    alone = [case for case in usable if case.mode == "agg"]
+    evenness = min(EVENNESS, key=lambda value: _cost(alone, value, table))
+    stacks = _even(evenness)
+    together = bundles(alone, stacks=stacks)
+    apart = bundles([case for case in usable if case.mode == "disagg"], stacks=stacks)
     found: dict[str, dict[str, Any]] = {}
     for name in ("vllm", "sglang", "trtllm"):
         mine = [bundle for bundle in together if bundle.stack == name]
         found[name] = _fit(mine, name, FREE, START, SCALES, MOST, table)
     shared = _fit_apart(apart, found, table)
     for name, values in found.items():
-        values.update(shared)
+        values.update(shared, routing_evenness=evenness)
         if out is not None:
             _write(Path(out), name, values, date or datetime.date.today().isoformat())
     return found
+
+
+def _even(evenness: float) -> dict[str, Any]:
+    return {name: changed(Stacks[name], {"routing_evenness": evenness}) for name in FILES}
+
+
+def _cost(alone: Sequence[Case], evenness: float, table: Any) -> float:
+    """Robust error of the time per output token of mixtures under a routing that is more or less even."""
+    stacks = _even(evenness)
+    mixtures = [case for case in alone if Models[case.model].si.experts is not None]
+    token, _, _ = errors(bundles(mixtures, stacks=stacks), stacks, table)
+    return float(np.mean(np.log1p((token / TOKEN_SCALE) ** 2)))
 
 
 def _fit(
@@ -162,7 +180,7 @@ def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> Non
 
     path = folder / FILES[name]
     text = path.read_text()
-    for key in (*FREE, *APART, "token_sigma", "first_sigma"):
+    for key in ("routing_evenness", *FREE, *APART, "token_sigma", "first_sigma"):
         unit, factor = UNITS.get(key, ("", 1.0))
         told = f"{{value: {float(f'{values[key] * factor:.4g}')}{', unit: ' + unit if unit else ''}, source: load}}"
         text = re.sub(rf"^  {key}: .*$", f"  {key}: {told}", text, flags=re.M)

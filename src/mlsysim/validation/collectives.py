@@ -75,9 +75,9 @@ def elsewhere_scores() -> list[Score]:
             predicted[chosen], sigma[chosen], light[chosen] = timing.time, timing.sigma, timing.floor
     found = []
     for collective in ("all_reduce", "send_recv"):
-        for group, rows in (("domain=node", nodes == 1), ("domain=cross", nodes > 1)):
-            chosen = rows & (table["collective"] == collective)
+        for group, inside in (("domain=node", nodes == 1), ("domain=cross", nodes > 1)):
+            mask = inside & (table["collective"] == collective)
             found.append(
-                score(collective, "elsewhere", group, predicted[chosen], measured[chosen], sigma[chosen], light[chosen])
+                score(collective, "elsewhere", group, predicted[mask], measured[mask], sigma[mask], light[mask])
             )
     return found

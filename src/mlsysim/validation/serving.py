@@ -116,8 +116,10 @@ def _one(done: Served, family: str, name: str, split: str, group: str, rows: NDA
         return {"model": case.model, "system": case.system, "stack": case.stack, "precision": case.precision,
                 "mode": case.mode, "lengths": lengths, "concurrency": case.concurrency, "chips": case.layout.chips}  # fmt: skip
 
-    parts = (side[family][rows] for side in (done.predicted, done.measured, done.sigma, done.roofline))
-    return score(name, split, group, *parts, labels=label)
+    predicted, truth, sigma, light = (
+        side[family][rows] for side in (done.predicted, done.measured, done.sigma, done.roofline)
+    )
+    return score(name, split, group, predicted, truth, sigma, light, label)
 
 
 def validate_file(path: Path | str, out: Path | str | None = None) -> list[Score]:

@@ -54,6 +54,7 @@ class Case:
     output: float
     nominal: tuple[float, float]
     concurrency: float
+    spread: float
     layout: Layout
     prefill_layout: Layout | None
     workers: tuple[float, float]
@@ -152,7 +153,7 @@ def _case(table: Table, number: int) -> Case:
     return Case(
         row=number, model=model, system=system, stack=stack, precision=checkpoint,
         cache=_cache(model, system, stack, checkpoint), mode=text("mode") or "agg", input=round(nominal[0] * drawn),
-        output=round(nominal[1] * drawn), nominal=nominal, concurrency=concurrency, layout=decoder,
+        output=round(nominal[1] * drawn), nominal=nominal, concurrency=concurrency, spread=2 * (1 - drawn), layout=decoder,
         prefill_layout=prefiller, workers=workers,
         campaign="|".join((model, system, stack, precision, text("image") or text("version"), text("date"))),
         trouble=trouble,

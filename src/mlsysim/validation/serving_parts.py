@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,23 +39,28 @@ class Bundle:
         return np.array([getattr(case, name) for case in self.cases], dtype=np.float64)
 
 
-def engine_of(case: Case, layout: Any, machines: dict[tuple[str, str], MeasuredMachine]) -> Engine:
+def engine_of(
+    case: Case, layout: Any, machines: dict[tuple[str, str], MeasuredMachine], stacks: Mapping[str, Any] | None = None
+) -> Engine:
     """The engine that a case ran."""
-    device, stack = Hardware[case.system], Stacks[case.stack]
+    device, stack = Hardware[case.system], (stacks or {}).get(case.stack) or Stacks[case.stack]
     key = (case.system, case.stack)
     if key not in machines:
         machines[key] = MeasuredMachine(device, stack.kernels)
     machine, model = machines[key], Models[case.model]
     numerics = numerics_of(model, case.precision, case.cache, machine.chip.generation)
-    return Engine(machine, model, stack, layout, numerics, Links(across=NIC))
+    return Engine(machine, model, stack, layout, numerics, Links(across=NIC), float(device.si.memory_capacity))
 
 
-def bundles(cases: Sequence[Case], drafted: Sequence[float] | None = None) -> list[Bundle]:
+def bundles(
+    cases: Sequence[Case], drafted: Sequence[float] | None = None, stacks: Mapping[str, Any] | None = None
+) -> list[Bundle]:
     """Time the steps of all cases, those of one engine at once.
 
     Args:
         cases: rows
         drafted: drafted tokens of each row, if any
+        stacks: stacks that stand in for those of the catalog, by name
     """
     groups: dict[Any, list[int]] = {}
     for number, case in enumerate(cases):
@@ -66,7 +71,7 @@ def bundles(cases: Sequence[Case], drafted: Sequence[float] | None = None) -> li
         mine = tuple(cases[number] for number in numbers)
         first = mine[0]
         extra = np.zeros(len(mine)) if drafted is None else np.array([drafted[number] for number in numbers])
-        engine = engine_of(first, first.layout, machines)
+        engine = engine_of(first, first.layout, machines, stacks)
         each = np.array([case.concurrency / case.workers[1] for case in mine])
         load = Load(np.maximum(each, 1.0), np.array([c.input for c in mine]), np.array([c.output for c in mine]),
                     drafted=extra)  # fmt: skip
@@ -74,7 +79,7 @@ def bundles(cases: Sequence[Case], drafted: Sequence[float] | None = None) -> li
         decode = parts_of(engine, load, budget)
         prefill, chips = decode, 1.0
         if first.prefill_layout is not None:
-            prefill = parts_of(engine_of(first, first.prefill_layout, machines), load, budget)
+            prefill = parts_of(engine_of(first, first.prefill_layout, machines, stacks), load, budget)
             chips = first.prefill_layout.chips
         cache = engine.cache_of(load.input) * first.layout.attention
         found.append(Bundle(mine, np.array(numbers), first.stack, float(Hardware[first.system].si.memory_capacity),

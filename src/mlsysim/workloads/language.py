@@ -100,7 +100,9 @@ class Work:
     context: Count
 
 
-def operators(model: Transformer, work: Work, layout: Layout, numerics: Numerics | None = None) -> list[Operator]:
+def operators(
+    model: Transformer, work: Work, layout: Layout, numerics: Numerics | None = None, evenness: Count = 1.0
+) -> list[Operator]:
     """The operators of one pass on one rank, all layers of all stages.
 
     Args:
@@ -109,16 +111,21 @@ def operators(model: Transformer, work: Work, layout: Layout, numerics: Numerics
             unless some are speculated, with attention to ``context`` tokens)
         layout: how the instance is split
         numerics: number formats; 16 bits unless said
+        evenness: how evenly tokens spread over experts: they reach as many as this share of them would, each drawn at
+            random; 1 for even routing
     """
-    return list(_Pass(model, work, layout, numerics or Numerics()).operators())
+    return list(_Pass(model, work, layout, numerics or Numerics(), evenness).operators())
 
 
 class _Pass:
     """Numbers that all operators of a pass share."""
 
-    def __init__(self, model: Transformer, work: Work, layout: Layout, numerics: Numerics) -> None:
+    def __init__(
+        self, model: Transformer, work: Work, layout: Layout, numerics: Numerics, evenness: Count
+    ) -> None:
         self.m = model.si
         self.work, self.layout, self.numerics = work, layout, numerics
+        self.evenness = evenness
         self.decode = work.phase == "decode"
         # A rank that has any sequence has a whole one; an average below one stays what it is.
         self.sequences = np.maximum(work.batch / layout.data, np.minimum(work.batch, 1.0))[()]
@@ -327,7 +334,8 @@ class _Pass:
         if spread:
             yield self.exchange("experts_dispatch", layers, width)
         local = m.experts / o.expert_parallel
-        active = local * eq.touched_experts(self.all_tokens, m.experts, top)
+        reaching = np.maximum(self.all_tokens * self.evenness, np.minimum(self.all_tokens, 1.0))[()]
+        active = local * eq.touched_experts(reaching, m.experts, top)
         rows = self.all_tokens * top / o.expert_parallel
         one = m.mlp_matrices * width * inner
         yield Operator(

@@ -53,16 +53,18 @@ def import_model(source: Any, *inputs: Any, name: str | None = None, **options: 
             from .module import from_module
 
             return from_module(source, *inputs, name=name, **options)
-        raise InvalidInputError(f"source: expected a path, hf://organisation/model or a module, found {type(source).__name__}")
+        raise InvalidInputError(
+            f"source: expected a path, hf://organisation/model or a module, found {type(source).__name__}"
+        )
     if isinstance(source, str) and source.startswith("hf://"):
         return _from_hub(source, name)
     path = Path(source)
     try:
-        if path.is_dir():
-            return _from_folder(path, name)
-        there = path.is_file()
+        folder, there = path.is_dir(), path.is_file()
     except (OSError, ValueError):  # too long, or a character that no path holds
-        there = False
+        folder = there = False
+    if folder:
+        return _from_folder(path, name)
     if there:
         return _from_file(path, name, options)
     if isinstance(source, str) and hub.NAME.fullmatch(source) and path.suffix.lower() not in SUFFIXES:
@@ -176,10 +178,10 @@ def _of_unknown_shape(path: Path, name: str | None) -> Workload:
             f"{path}: its weights are packed, so the header does not say how many there are; put config.json beside it"
         )
     source, called = _local(path), name or path.name.split(".")[0]
-    values = {"architecture": "checkpoint", "parameters": float(header.parameters)}
+    values: dict[str, Any] = {"architecture": "checkpoint", "parameters": float(header.parameters)}
     values |= {"checkpoint_format": header.format} if header.format else {}
     facts = {key: Fact(value=value, unit="", source=source) for key, value in values.items()}
     facts["weight_size"] = Fact(value=header.size, unit="byte", source=source)
     note = "the header holds no shape: two FLOPs a parameter are taken, and nothing is cached; config.json beside it tells more"
-    built: Workload = build(Workload, facts, called, id=identifier(called), name=called, family="user", note=note)
+    built: Workload = build(Workload, facts, called, None, id=identifier(called), name=called, family="user", note=note)
     return built

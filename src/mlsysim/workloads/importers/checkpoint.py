@@ -10,7 +10,17 @@ FLOATING = {
 }  # fmt: skip
 """Types of values that are weights one by one, and their number format."""
 
-BLOCKS = {"Q1": "int4", "Q2": "int4", "Q3": "int4", "Q4": "int4", "Q5": "int8", "Q6": "int8", "Q8": "int8", "MX": "mxfp4", "TQ": "int4"}
+BLOCKS = {
+    "Q1": "int4",
+    "Q2": "int4",
+    "Q3": "int4",
+    "Q4": "int4",
+    "Q5": "int8",
+    "Q6": "int8",
+    "Q8": "int8",
+    "MX": "mxfp4",
+    "TQ": "int4",
+}
 """Beginnings of the names of GGUF's block formats, and the narrowest format of ours that holds them."""
 
 

@@ -13,7 +13,15 @@ HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 FFN = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_hidden_dim", "d_ff")
 CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts", "num_experts_per_layer")
-ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k", "num_selected_experts")
+ACTIVE = (
+    "num_experts_per_tok",
+    "num_experts_per_token",
+    "top_k_experts",
+    "moe_topk",
+    "moe_top_k",
+    "moe_k",
+    "num_selected_experts",
+)
 EXPERT_FFN = ("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
 SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 SLIDING = {"sliding_attention", "chunked_attention", "sliding", "local"}
@@ -218,7 +226,9 @@ def _sparse_layers(c: Config, layers: float) -> float:
         return float(len([part for part in named.split(",") if part.strip()]))
     if isinstance(every, list):
         return float(sum(bool(entry) for entry in every[:depth]))
-    step = every if every is not None else c.get("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_interval")
+    step = (
+        every if every is not None else c.get("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_interval")
+    )
     if step is not None and (not isinstance(step, int) or isinstance(step, bool) or step < 1):
         c.problems.append(f"layers with experts: expected every so many, found {step!r:.40}")
         return layers
@@ -280,7 +290,9 @@ def minimax_m2(c: Config) -> Draft:
         blocks = sparse.number("sparse_topk_blocks", "topk_blocks", "block_topk")
         chosen = sparse.get("sparse_attention_freq", "layers", "sparse_layers")
         values |= {
-            "index_heads": sparse.number("sparse_num_index_heads", "num_index_heads", "index_n_heads", default=values["kv_heads"]),
+            "index_heads": sparse.number(
+                "sparse_num_index_heads", "num_index_heads", "index_n_heads", default=values["kv_heads"]
+            ),
             "index_head_dim": sparse.number("sparse_index_dim", "index_dim", "index_head_dim"),
             "index_topk": blocks * sparse.number("sparse_block_size", "block_size"),
         }
@@ -325,7 +337,9 @@ def step3(c: Config) -> Draft:
         found.values["window_heads"] = other.number(*HEADS, default=found.values["heads"])
         found.values["window_kv_heads"] = other.number("num_attention_groups", default=found.values["kv_heads"])
     elif found.values.get("window_layers"):
-        found.notes.append("the config does not name the heads of the windowed layers; those of the full ones are taken")
+        found.notes.append(
+            "the config does not name the heads of the windowed layers; those of the full ones are taken"
+        )
     return found
 
 
@@ -348,6 +362,8 @@ def gemma4(c: Config) -> Draft:
         found.extra -= full * values["hidden"] * values["kv_heads"] * values["head_dim"]
     if c.count("hidden_size_per_layer_input"):
         width = c.count("hidden_size_per_layer_input") * values["layers"]
-        found.extra += c.count("vocab_size_per_layer_input", default=values["vocab"]) * width + 3 * values["hidden"] * width
+        found.extra += (
+            c.count("vocab_size_per_layer_input", default=values["vocab"]) * width + 3 * values["hidden"] * width
+        )
         found.notes.append("embeddings of each layer are counted as parameters and never read")
     return found

@@ -12,7 +12,11 @@ from .decoders import CONTEXT, FFN, HIDDEN, LAYERS, basics
 def bert(c: Config, *, pooler: bool = True, segments: float = 2.0) -> Draft:
     """BERT and its kin: token, position and segment embeddings with a norm, biases, a pooler; no task head."""
     data = {**c.data}
-    for old, new in (("n_heads", "num_attention_heads"), ("n_layers", "num_hidden_layers"), ("hidden_dim", "intermediate_size")):
+    for old, new in (
+        ("n_heads", "num_attention_heads"),
+        ("n_layers", "num_hidden_layers"),
+        ("hidden_dim", "intermediate_size"),
+    ):
         if new not in data and old in data:
             data[new] = data[old]
     c = Config(data, c.label, c.problems)
@@ -153,4 +157,4 @@ def vision_tower(section: Config) -> float:
     count += rows * width
     merge = section.number("spatial_merge_size", default=1.0) ** 2 * width
     out = section.count("out_hidden_size", default=section.count("hidden_size") if section.get("embed_dim") else 0.0)
-    return count + (merge * merge + merge * out if out else 0.0)
+    return float(count + (merge * merge + merge * out if out else 0.0))

@@ -98,7 +98,9 @@ def _read(reader: _Reader) -> Checkpoint:
         raise reader.fault(f"expected version 2 or 3, little-endian, found {told}")
     tensors, pairs = reader.number("Q"), reader.number("Q")
     if tensors > MOST_TENSORS or pairs > MOST_PAIRS:
-        raise reader.fault(f"expected at most {MOST_TENSORS} tensors and {MOST_PAIRS} keys, found {tensors} and {pairs}")
+        raise reader.fault(
+            f"expected at most {MOST_TENSORS} tensors and {MOST_PAIRS} keys, found {tensors} and {pairs}"
+        )
     metadata = {}
     for _ in range(pairs):
         key = reader.text()

@@ -29,12 +29,16 @@ def from_header(header: Checkpoint, name: str, source: Source) -> Workload:
     if not isinstance(kind, str) or not kind:
         raise InvalidInputError(f"{name}: expected the key 'general.architecture' in its metadata")
     prefix = f"{kind}."
-    c = Config({key.removeprefix(prefix): value for key, value in header.metadata.items() if key.startswith(prefix)}, name)
+    c = Config(
+        {key.removeprefix(prefix): value for key, value in header.metadata.items() if key.startswith(prefix)}, name
+    )
     recurrent = [key for key in c.data if key.startswith(("ssm.", "wkv."))]
     if kind in ("mamba", "falcon-mamba"):
         values = _state_space(c)
     elif kind in ELSEWHERE or recurrent:
-        raise UnsupportedWorkloadError(f"{name}: the shape of a {kind!r:.40} is not read from GGUF; give its config.json")
+        raise UnsupportedWorkloadError(
+            f"{name}: the shape of a {kind!r:.40} is not read from GGUF; give its config.json"
+        )
     else:
         values = _transformer(c, header, kind)
     values["vocab"] = header.side("token_embd.weight", 1) or c.number("vocab_size")
@@ -48,13 +52,16 @@ def from_header(header: Checkpoint, name: str, source: Source) -> Workload:
     own = {"id": identifier(name), "name": name, "family": "user", "note": f"values by type: {told}"}
     try:
         if kind in ("mamba", "falcon-mamba"):
-            return build(StateSpace, facts, name, **own)
-        model: Transformer = build(Transformer, facts, name, **own)
+            recurrence: StateSpace = build(StateSpace, facts, name, None, **own)
+            return recurrence
+        model: Transformer = build(Transformer, facts, name, None, **own)
         if "experts" in values:
             idle = shape(model).routed * (1 - values["active_experts"] / values["experts"])
-            why = Source(kind="derived", title="active parameters", reason="all but the experts that a token does not choose")
+            why = Source(
+                kind="derived", title="active parameters", reason="all but the experts that a token does not choose"
+            )
             facts["active_parameters"] = Fact(value=max(values["parameters"] - idle, 1.0), unit="", source=why)
-            model = build(Transformer, facts, name, **own)
+            model = build(Transformer, facts, name, None, **own)
     except (CatalogError, ZeroDivisionError) as error:
         raise InvalidInputError(f"{name}: its metadata does not describe a model: {error}") from None
     return model
@@ -92,7 +99,9 @@ def _transformer(c: Config, header: Checkpoint, kind: str) -> dict[str, Any]:
         "max_context": c.number("context_length", default=None),
         "tied_embeddings": "output.weight" not in header.shapes,
         "mlp_matrices": _matrices(c, header),
-        "sliding_window": c.number("attention.sliding_window", default=None) if c.get("attention.sliding_window") else None,
+        "sliding_window": c.number("attention.sliding_window", default=None)
+        if c.get("attention.sliding_window")
+        else None,
     }
     if value != width:
         values["v_head_dim"] = value

@@ -40,7 +40,9 @@ def neox(c: Config) -> Draft:
     """GPT-NeoX and Pythia."""
     data = {"attention_bias": None, **c.data}
     biased = c.flag("attention_bias", default=True)
-    found = dense(Config({**data, "attention_bias": None}, c.label, c.problems), bias=biased, norm_bias=True, matrices=2.0)
+    found = dense(
+        Config({**data, "attention_bias": None}, c.label, c.problems), bias=biased, norm_bias=True, matrices=2.0
+    )
     return found
 
 

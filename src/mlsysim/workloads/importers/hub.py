@@ -31,8 +31,14 @@ def split(source: str) -> tuple[str, str]:
         (('meta-llama/Llama-3.1-8B', 'main'), ('a/b', 'v1.0'))
     """
     name, _, revision = source.removeprefix("hf://").strip("/").partition("@")
-    if not NAME.fullmatch(name) or ".." in name or (revision and (".." in revision or not REVISION.fullmatch(revision))):
-        raise InvalidInputError(f"expected hf://organisation/model or hf://organisation/model@revision, found {source[:120]!r}")
+    if (
+        not NAME.fullmatch(name)
+        or ".." in name
+        or (revision and (".." in revision or not REVISION.fullmatch(revision)))
+    ):
+        raise InvalidInputError(
+            f"expected hf://organisation/model or hf://organisation/model@revision, found {source[:120]!r}"
+        )
     return name, revision or "main"
 
 
@@ -53,7 +59,10 @@ def cached(name: str, revision: str, file: str = "config.json") -> Path | None:
     """A file of a repository in the local cache of the hub's tools."""
     home = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
     if home is None:
-        base = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+        base = (
+            os.environ.get("HF_HOME")
+            or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+        )
         home = str(Path(base) / "hub")
     root = Path(home) / f"models--{name.replace('/', '--')}"
     reference = root / "refs" / revision
@@ -87,7 +96,9 @@ def fetched(name: str, revision: str, file: str = "config.json", timeout: float 
         if result.code in (401, 403):
             return _gated(name, revision, file), address
         if result.code == 404:
-            raise MissingFactError(f"{name}: the hub has no {file} of that name at revision {revision}; check the spelling")
+            raise MissingFactError(
+                f"{name}: the hub has no {file} of that name at revision {revision}; check the spelling"
+            )
         raise _unreachable(name, f"status {result.code}")
     raise _unreachable(name, str(getattr(result, "reason", None) or type(result).__name__))
 
@@ -113,7 +124,9 @@ def _gated(name: str, revision: str, file: str) -> bytes:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError:
-        raise MissingExtraError(f"{name} is gated or private (or does not exist); reading it with your login", "hf") from None
+        raise MissingExtraError(
+            f"{name} is gated or private (or does not exist); reading it with your login", "hf"
+        ) from None
     try:
         path = Path(hf_hub_download(name, file, revision=revision, etag_timeout=TIMEOUT))
         with path.open("rb") as stream:

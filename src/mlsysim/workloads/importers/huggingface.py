@@ -22,7 +22,9 @@ LANGUAGE = ("text_config", "llm_config", "language_config", "language_model", "t
 """Sections that hold the language model of a multimodal one."""
 
 
-def from_config(data: Mapping[str, Any], name: str, source: Source, quantisation: Mapping[str, Any] | None = None) -> Workload:
+def from_config(
+    data: Mapping[str, Any], name: str, source: Source, quantisation: Mapping[str, Any] | None = None
+) -> Workload:
     """The model that a config describes.
 
     Args:
@@ -81,9 +83,8 @@ def _architecture(config: Config) -> tuple[str, Reader]:
     """The first architecture named that is known; the model type where none is named."""
     named = [str(entry) for entry in config.sequence("architectures")]
     kinds = {_plain(key): key for key in READERS}
-    if not named and (config.get("ssm_cfg") is not None or config.get("d_model")) and config.get("n_layer"):
-        if config.get("model_type") is None:
-            return "Mamba", READERS["Mamba"]  # the first checkpoints of Mamba name no architecture
+    if not named and config.get("ssm_cfg") is not None:
+        return "Mamba", READERS["Mamba"]  # the first checkpoints of Mamba name no architecture
     if not named and isinstance(config.get("model_type"), str):
         key = kinds.get(_plain(str(config.get("model_type")).removesuffix("_text")))
         named = [key] if key is not None else [str(config.get("model_type"))]
@@ -123,7 +124,7 @@ def _transformer(
     values: dict[str, Any], extra: float, name: str, source: Source, note: str, architecture: str
 ) -> Transformer:
     own = {"id": identifier(name), "name": name, "family": "user", "note": note}
-    first: Transformer = build(Transformer, _facts(values, source, {"parameters": (1.0, source)}), name, **own)
+    first: Transformer = build(Transformer, _facts(values, source, {"parameters": (1.0, source)}), name, None, **own)
     total = parameter_count(first) + extra
     where = Source(kind="derived", title=f"sum over the layers of {architecture}", reason=f"shapes from {source.title}")
     derived = {"parameters": (total, where)}
@@ -131,7 +132,7 @@ def _transformer(
         idle = shape(first).routed * (1 - values["active_experts"] / values["experts"])
         why = "all parameters less those of the experts that a token does not choose"
         derived["active_parameters"] = (total - idle, Source(kind="derived", title="active parameters", reason=why))
-    built: Transformer = build(Transformer, _facts(values, source, derived), name, **own)
+    built: Transformer = build(Transformer, _facts(values, source, derived), name, None, **own)
     return built
 
 
@@ -151,7 +152,7 @@ def _state_space(values: dict[str, Any], name: str, source: Source, note: str) -
     total = values["layers"] * (block + values["hidden"]) + values["hidden"] + embeddings
     where = Source(kind="derived", title="sum over blocks and embeddings", reason=f"shapes from {source.title}")
     built: StateSpace = build(
-        StateSpace, _facts(values, source, {"parameters": (float(total), where)}), name,
+        StateSpace, _facts(values, source, {"parameters": (float(total), where)}), name, None,
         id=identifier(name), name=name, family="user", note=note,
     )  # fmt: skip
     return built

@@ -203,5 +203,3 @@ def jamba(c: Config) -> Draft:
 def _every(c: Config, name: str, depth: range) -> float:
     period, offset = c.number(f"{name}_period"), c.count(f"{name}_offset")
     return float(sum(i % period == offset for i in depth))
-
-

@@ -76,13 +76,20 @@ def _tensor(path: Path, name: str, entry: Any, room: int) -> tuple[str, tuple[in
     kind, shape, place = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if kind not in BITS:
         raise InvalidInputError(f"{where}: expected a type such as BF16, found {shortened(kind)}")
-    if not isinstance(shape, list) or len(shape) > 64 or not all(type(side) is int and 0 <= side < 2**63 for side in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > 64
+        or not all(type(side) is int and 0 <= side < 2**63 for side in shape)
+    ):
         raise InvalidInputError(f"{where}: expected a shape, found {shortened(shape)}")
-    good = isinstance(place, list) and len(place) == 2 and all(type(at) is int for at in place)
-    if not good or not 0 <= place[0] <= place[1] <= room:
+    if not isinstance(place, list) or len(place) != 2 or not all(type(at) is int for at in place):
+        raise InvalidInputError(f"{where}: expected two places inside the file, found {shortened(place)}")
+    if not 0 <= place[0] <= place[1] <= room:
         raise InvalidInputError(f"{where}: expected two places inside the file, found {shortened(place)}")
     if (math.prod(shape) * BITS[kind] + 7) // 8 != place[1] - place[0]:
-        raise InvalidInputError(f"{where}: {place[1] - place[0]} bytes do not hold a {kind} tensor of shape {shortened(shape)}")
+        raise InvalidInputError(
+            f"{where}: {place[1] - place[0]} bytes do not hold a {kind} tensor of shape {shortened(shape)}"
+        )
     return str(kind), tuple(shape)
 
 
@@ -97,10 +104,12 @@ def _sharded(path: Path) -> Checkpoint:
         raise InvalidInputError(f"{path}: expected files beside the index, found {outside[0][:80]!r}")
     missing = [file for file in files if not (path.parent / file).is_file()]
     if missing:
-        raise InvalidInputError(f"{path}: {len(missing)} of {len(files)} files are missing, the first is {missing[0][:80]!r}")
+        raise InvalidInputError(
+            f"{path}: {len(missing)} of {len(files)} files are missing, the first is {missing[0][:80]!r}"
+        )
     values: Counter[str] = Counter()
     shapes: dict[str, tuple[int, ...]] = {}
-    stored, metadata = 0.0, {}
+    stored, metadata = 0.0, dict[str, Any]()
     for file in files:
         part = _single(path.parent / file)
         values.update(part.values)

@@ -1,0 +1,161 @@
+"""Operators of training on a measured device: time of each by what it is, in which phase, over whole micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..physics import moe
+from ..units import Bytes, BytesPerSecond, Count, Seconds
+from ..workloads.operators import Operator
+from ..workloads.training_operators import BACKWARD, FORWARD, WEIGHTS
+from .measured import MeasuredMachine, Timing
+from .passes import COMMON
+
+ATTENTION_BACKWARD = 2.5 * 0.73 / 0.63
+"""Time of the backward pass of fused attention over the forward pass: five products where there are two, at 63 % of the
+peak where the forward pass reaches 73 % (Dao, arXiv:2307.08691, section 4.1)."""
+KINDS = ("gemm", "attention", "experts", "elementwise", "tensor", "expert", "ring")
+"""Classes of operators whose times are told apart; the last three are collectives."""
+EXPERT_KERNELS, KERNELS_OF_AN_EXPERT = 40.0, 6.0
+"""Kernels of a layer of experts in training: routing, permutation and joining, and those of each local expert (a
+product and a conversion for each matrix, which grouped layers launch side by side)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """How ranks of a job talk: inside a domain of so many chips and across, one direction of one chip."""
+
+    domain: Count
+    inside: BytesPerSecond | None
+    across: BytesPerSecond | None
+    across_latency: Seconds | None = None
+
+
+@dataclass(slots=True)
+class Sums:
+    """Times by class for the forward pass and the backward pass (weights included), and the spread of their sum."""
+
+    forward: dict[str, Any] = field(default_factory=dict)
+    backward: dict[str, Any] = field(default_factory=dict)
+    weights: Any = 0.0
+    kernels: Any = 0.0
+    floor: Any = 0.0
+    variance: Any = 0.0
+    spread: Any = 0.0
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def of(self, phase: str, *kinds: str) -> Any:
+        """Time of some classes in a phase."""
+        times = self.forward if phase == FORWARD else self.backward
+        found: Any = 0.0
+        for kind in kinds or KINDS:
+            found = found + times.get(kind, 0.0)
+        return found
+
+    def sigma(self) -> Any:
+        """Standard deviation of the log of the sum of all times, as errors of kernels make it."""
+        whole = self.of(FORWARD) + self.of(BACKWARD)
+        return np.sqrt((1 - COMMON) * self.variance + COMMON * np.square(self.spread)) / np.maximum(whole, 1e-30)
+
+
+def class_of(operator: Operator) -> str:
+    """The class of an operator, one of :data:`KINDS`."""
+    if operator.kind == "collective":
+        return operator.name
+    if operator.kind in ("attention_context", "mla") or operator.name in ("scores", "values", "softmax", "join"):
+        return "attention"
+    return {"gemm": "gemm", "moe": "experts"}.get(operator.kind, "elementwise")
+
+
+def time_operators(
+    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0
+) -> Sums:
+    """Time every operator.
+
+    Args:
+        machine: the device
+        operators: what one rank runs
+        wires: how ranks talk
+        slowdown: of attention, for kernels older than those that were measured
+    """
+    sums = Sums()
+    for o in operators:
+        timing = _timing(machine, o, wires)
+        factor: Any = o.count
+        if o.kind in ("attention_context", "mla"):
+            factor = factor * slowdown * (ATTENTION_BACKWARD if o.phase == BACKWARD else 1.0)
+        time = timing.time * factor
+        name = class_of(o)
+        into = sums.forward if o.phase == FORWARD else sums.backward
+        into[name] = into.get(name, 0.0) + time
+        if o.phase == WEIGHTS:
+            sums.weights = sums.weights + time
+        if o.phase == FORWARD and o.kind != "collective":
+            each: Any = 1.0
+            if o.kind == "moe":
+                each = EXPERT_KERNELS + KERNELS_OF_AN_EXPERT * o.experts / o.ranks
+            sums.kernels = sums.kernels + each * o.count
+        sums.floor = sums.floor + timing.floor * o.count
+        sums.variance = sums.variance + (timing.sigma * time) ** 2
+        sums.spread = sums.spread + timing.sigma * time
+        sums.notes.update(dict.fromkeys(note for note in timing.notes if note))
+    return sums
+
+
+def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
+    if o.kind == "gemm":
+        return machine.gemm(o.m, o.n, o.k, o.precision)
+    if o.kind == "attention_context":
+        return machine.context_attention(o.m, o.query_tokens, o.context, o.heads, o.kv_heads, o.head_dim, np.minimum(o.window, 1e15), "bf16")
+    if o.kind == "mla":
+        return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
+    if o.kind == "moe":
+        active = np.minimum(o.experts / o.ranks, np.maximum(o.context, 1.0))[()]
+        return machine.moe(o.m, o.k, o.n, o.experts, o.topk, o.groups, o.ranks, o.precision, active=active, gated=o.active == 3)
+    if o.kind == "collective":
+        stride: Any = 1.0
+        return collective(machine, o.collective, o.message, o.ranks, stride, wires, copies=o.topk)
+    return machine.elementwise(o.bytes)
+
+
+def collective(
+    machine: MeasuredMachine, kind: str, message: Bytes, ranks: Count, stride: Count, wires: Wires, copies: Count = 1.0
+) -> Timing:
+    """A collective of ranks that lie ``stride`` chips apart: inside a domain while they fit, and across domains.
+
+    Args:
+        machine: the device
+        kind: ``all_reduce``, ``all_gather``, ``reduce_scatter``, ``all_to_all`` or ``p2p``
+        message: whole buffer of a rank
+        ranks: members
+        stride: chips from one member to the next
+        wires: how chips talk
+        copies: blocks of an all-to-all that carry the same token: they cross to a domain once
+    """
+    room = np.maximum(np.floor(wires.domain / stride), 1.0)
+    local = np.minimum(ranks, room)
+    nodes = np.ceil(np.asarray(ranks / local))
+    far = nodes > 1
+    if kind == "p2p":
+        far = np.asarray(stride * np.minimum(ranks, 2.0)) > wires.domain
+    near = machine.collective(kind, message, np.minimum(ranks, local), link_bandwidth=wires.inside)
+    if not np.any(far) or wires.across is None:
+        return near
+    sent = message
+    if kind == "all_to_all":
+        sent = message * np.minimum(moe.distinct_destinations(nodes, copies) / copies, 1.0)
+        nodes_time = machine.collective("all_to_all", sent, nodes, domain="cross", nodes=nodes, link_bandwidth=wires.across,
+                                        link_latency=wires.across_latency)  # fmt: skip
+        time = np.where(far, np.maximum(nodes_time.time, near.time), near.time)
+        return Timing(time[()], np.where(far, nodes_time.sigma, near.sigma)[()], (*near.notes, *nodes_time.notes), near.floor)
+    wide = machine.collective(kind, sent, ranks, domain="cross", nodes=nodes, link_bandwidth=wires.across,
+                              link_latency=wires.across_latency)  # fmt: skip
+    parts = [np.where(far, getattr(wide, name), getattr(near, name))[()] for name in ("time", "sigma", "floor")]
+    return Timing(parts[0], parts[1], (*near.notes, *wide.notes), parts[2])
+
+
+__all__ = ["KINDS", "Sums", "Wires", "class_of", "collective", "time_operators"]

@@ -1,0 +1,1 @@
+"""Faces of answers beyond text: pictures for Matplotlib and Plotly."""

@@ -1,0 +1,288 @@
+"""A transformer in training as the operators that one rank runs for a micro-batch: forward, and both halves of backward.
+
+Every product has three forms: the output, the gradient of its input, the gradient of its weights. Counts are over all
+layers of the model; a pipeline stage runs its share of them. Knows no device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..catalog.models import Transformer
+from ..errors import UnsupportedWorkloadError
+from ..physics import transformer as eq
+from ..units import Bytes, Count
+from .operators import Operator
+from .transformer import shape, softmax_layers
+
+FORWARD, BACKWARD, WEIGHTS = "forward", "backward", "weights"
+"""Phases: the pass, gradients of inputs (with recurrences of attention), gradients of weights."""
+VALUE = 2.0
+"""Bytes of an activation."""
+BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "tf32": 4.0, "fp8": 1.0, "fp8_static": 1.0, "fp8_block": 1.0,
+         "nvfp4": 0.5625}  # fmt: skip
+"""Bytes of an operand in the formats that training multiplies in."""
+FUSED, UNFUSED = "fused", "unfused"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a stack writes a layer, and in which format it multiplies."""
+
+    linear: str = "bf16"
+    attention: str = FUSED
+    passes: float = 1.0
+    dropout: bool = False
+    loss: Bytes = 12.0
+    adapter_rank: Any = None
+    adapters: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one rank has of a micro-batch: ``samples`` sequences of ``length`` tokens over context and tensor ranks.
+
+    Experts are spread over ``ep`` ranks, each split over ``etp``.
+    """
+
+    samples: Count
+    length: Count
+    tp: Count = 1.0
+    cp: Count = 1.0
+    ep: Count = 1.0
+    etp: Count = 1.0
+    sequence_parallel: bool = True
+
+    @property
+    def tokens(self) -> Count:
+        """Tokens of the rank."""
+        return self.samples * self.length / self.cp
+
+    @property
+    def whole(self) -> Count:
+        """Ranks that share what tensor parallelism leaves whole."""
+        return self.tp if self.sequence_parallel else 1.0
+
+
+def trainable(model: Any) -> Transformer:
+    """The model, if its layers are of the kinds written here.
+
+    Raises:
+        UnsupportedWorkloadError: not a decoder or encoder of softmax attention
+    """
+    if not isinstance(model, Transformer) or model.architecture == "encoder_decoder":
+        raise UnsupportedWorkloadError(
+            f'measured training knows stacks of softmax attention; {model.id} is none; pass an efficiency such as 0.4'
+        )
+    m = model.si
+    if m.mamba_layers or m.linear_layers or m.compressed_layers is not None or m.index_layers:
+        raise UnsupportedWorkloadError(
+            f"measured training has no operators for the recurrent, compressed or indexed layers of {model.id}; pass an efficiency such as 0.4"
+        )
+    return model
+
+
+def layer_operators(model: Transformer, share: Share, style: Style) -> list[Operator]:
+    """Operators of all layers, without embedding and logits."""
+    return list(_Layers(model, share, style).every())
+
+
+def head_operators(model: Transformer, share: Share, style: Style) -> list[Operator]:
+    """The logits and the loss, in 16 bits whatever the layers use; predicted tokens of a later one cost another pass."""
+    return list(_Layers(model, share, style).head())
+
+
+class _Layers:
+    def __init__(self, model: Transformer, share: Share, style: Style) -> None:
+        self.m: Any = model.si
+        self.model, self.share, self.style = model, share, style
+        self.frozen = style.adapter_rank is not None
+        extra = self.m.mtp_layers or 0.0
+        self.layers = self.m.layers + extra
+        moe = shape(model).moe_layers
+        self.moe_layers = moe + (extra if moe else 0.0)
+        self.dense_layers = self.layers - self.moe_layers
+
+    def every(self) -> Iterator[Operator]:
+        yield from self.attention()
+        yield from self.around()
+        if self.dense_layers:
+            yield from self.mlp("mlp", self.m.ffn, self.dense_layers)
+        if self.moe_layers:
+            yield from self.experts()
+
+    def head(self) -> Iterator[Operator]:
+        m, s = self.m, self.share
+        count = 1.0 + (m.mtp_layers or 0.0)
+        yield from self.linear("logits", s.tokens, m.vocab / s.tp, m.hidden, count, "bf16", frozen=self.frozen, adapters=False)
+        logits = s.tokens * m.vocab / s.tp
+        yield self.moved("loss", self.style.loss / 2 * logits, count, FORWARD, 1.0)
+        yield self.moved("loss", self.style.loss / 2 * logits, count, BACKWARD, 1.0)
+
+    # -- parts of a layer ------------------------------------------------------------------------------------------
+
+    def attention(self) -> Iterator[Operator]:
+        m, s = self.m, self.share
+        t, layers = s.tokens, self.layers
+        if m.kv_lora_rank is not None:
+            yield from self.latent(layers)
+            return
+        kinds = softmax_layers(m)
+        full = kinds.full + (m.mtp_layers or 0.0)
+        for count, window, heads, kv, dim in (
+            (full, eq.EVERYTHING, m.heads, m.kv_heads, m.head_dim),
+            (kinds.windowed, kinds.window, kinds.heads, kinds.kv_heads, kinds.head_dim),
+        ):
+            if not count:
+                continue
+            mine, keys = heads / s.tp, np.maximum(kv / s.tp, 1.0)[()]
+            yield from self.linear("qkv", t, (mine + 2 * keys) * dim, m.hidden, count)
+            yield from self.scores(count, window, mine, keys, dim, dim)
+            yield from self.linear("out", t, m.hidden, mine * dim, count)
+            if m.positions is None:  # rotary positions
+                moved = 2 * VALUE * t * (mine + keys) * dim
+                yield self.moved("rope", moved, count, FORWARD)
+                yield self.moved("rope", moved, count, BACKWARD)
+
+    def latent(self, layers: Count) -> Iterator[Operator]:
+        m, s = self.m, self.share
+        t, heads = s.tokens, m.heads / s.tp
+        nope, rope, value = m.qk_nope_head_dim, m.qk_rope_head_dim, m.v_head_dim
+        dim = nope + rope
+        if m.q_lora_rank:
+            yield from self.linear("q_down", t, m.q_lora_rank, m.hidden, layers)
+            yield from self.linear("q_up", t, heads * dim, m.q_lora_rank, layers)
+        else:
+            yield from self.linear("q", t, heads * dim, m.hidden, layers)
+        yield from self.linear("kv_down", t, m.kv_lora_rank + rope, m.hidden, layers)
+        yield from self.linear("kv_up", t, heads * (nope + value), m.kv_lora_rank, layers)
+        yield from self.scores(layers, eq.EVERYTHING, heads, heads, dim, value)
+        yield from self.linear("out", t, m.hidden, heads * value, layers)
+        moved = 2 * VALUE * t * (2 * heads * dim + m.kv_lora_rank + (m.q_lora_rank or 0.0))
+        for phase in (FORWARD, BACKWARD):
+            yield self.moved("rope", moved, layers, phase)
+
+    def scores(self, count: Count, window: Any, heads: Any, keys: Any, dim: Any, value: Any) -> Iterator[Operator]:
+        s = self.share
+        new = s.length / s.cp
+        cached = (s.length - new) / 2  # a balanced share of a causal triangle
+        fused = self.style.attention == FUSED
+        if fused:
+            kind = "attention_context" if self.m.kv_lora_rank is None else "mla"
+            pairs = eq.attended_pairs(new, cached, window)
+            work = eq.attention_flops(pairs, s.samples, 1.0, heads, dim, value)
+            for phase in (FORWARD, BACKWARD):
+                yield Operator("attention", kind, m=s.samples, heads=heads, kv_heads=keys, head_dim=dim, value_dim=value,
+                               query_tokens=new, context=cached, window=window, precision="bf16", count=count,
+                               flops=work * (1.0 if phase == FORWARD else 2.5), phase=phase)  # fmt: skip
+        else:
+            rows = s.samples * heads * new
+            scores = rows * s.length
+            for name, n, k in (("scores", s.length, dim), ("values", value, s.length)):
+                yield self.product(name, rows, n, k, count, FORWARD, "bf16", 0.0)
+                yield self.product(name, rows, k, n, count, BACKWARD, "bf16", 0.0)
+                yield self.product(name, rows, n, k, count, BACKWARD, "bf16", 0.0)
+            # softmax reads and writes; dropout reads, writes and keeps a mask of a byte; backward reads both outputs
+            drop = 5.0 if self.style.dropout else 0.0
+            yield self.moved("softmax", scores * (4.0 + drop), count, FORWARD, 1.0, 2.0)
+            yield self.moved("softmax", scores * (6.0 + drop), count, BACKWARD, 1.0, 2.0)
+        if np.any(np.asarray(s.cp) > 1):  # partial results of the ring are rescaled and added in 32 bits
+            yield self.moved("join", (s.cp - 1) * s.tokens * heads * value * 8.0, count, FORWARD, 1.0)
+            # latent attention hands on expanded keys and values unless a stack keeps the latent
+            block = s.tokens * keys * (dim + value) * VALUE
+            for phase, times in ((FORWARD, 1.0), (BACKWARD, 2.0)):
+                yield self.collective("ring", "p2p", (s.cp - 1) * count * times, block, s.cp, phase)
+
+    def around(self) -> Iterator[Operator]:
+        """Norms, residual additions, dropout, and the collectives around the two halves of a layer."""
+        m, s = self.m, self.share
+        values = s.tokens * m.hidden / s.whole
+        drop = 2.0 if self.style.dropout else 0.0
+        # two norms: read and write; two additions: two reads and a write
+        yield self.moved("norm", 2 * VALUE * values, 2 * self.layers, FORWARD)
+        yield self.moved("residual", (3 * VALUE + drop / 2) * values, 2 * self.layers, FORWARD)
+        yield self.moved("norm", 3 * VALUE * values, 2 * self.layers, BACKWARD)
+        yield self.moved("residual", (3 * VALUE + drop / 2) * values, 2 * self.layers, BACKWARD)
+        if not np.any(np.asarray(s.tp) > 1):
+            return
+        message = s.tokens * m.hidden * VALUE
+        # experts that tensor ranks do not split exchange tokens instead
+        count = 2 * self.layers - self.moe_layers * np.where(np.asarray(s.etp) > 1, 0.0, 1.0)
+        for phase in (FORWARD, BACKWARD):
+            for kind in ("all_gather", "reduce_scatter") if s.sequence_parallel else ("all_reduce",):
+                yield self.collective("tensor", kind, count, message, s.tp, phase)
+
+    def mlp(self, name: str, ffn: Any, count: Count) -> Iterator[Operator]:
+        m, s = self.m, self.share
+        t, wide = s.tokens, ffn / s.tp
+        gated = m.mlp_matrices == 3
+        yield from self.linear(f"{name}_up", t, wide * (2.0 if gated else 1.0), m.hidden, count)
+        yield from self.linear(f"{name}_down", t, m.hidden, wide, count)
+        # gated: read gate and up, write their product; backward reads those and the gradient, writes two
+        yield self.moved("activation", t * wide * VALUE * (3 if gated else 2), count, FORWARD)
+        yield self.moved("activation", t * wide * VALUE * (5 if gated else 3), count, BACKWARD)
+
+    def experts(self) -> Iterator[Operator]:
+        m, s = self.m, self.share
+        ffn, count = m.expert_ffn or m.ffn, self.moe_layers
+        shared = m.shared_expert_ffn if m.shared_expert_ffn is not None else (m.shared_experts or 0.0) * ffn
+        if shared:
+            yield from self.mlp("shared", shared, count)
+        mine = s.tokens / np.where(np.asarray(s.etp) > 1, 1.0, s.tp)[()]  # a rank sends its share of the sequence
+        yield self.product("router", mine, m.experts, m.hidden, count, FORWARD, "bf16", 0.0)
+        width = m.expert_hidden or m.hidden
+        pairs = mine * m.active_experts
+        work = 2 * pairs * m.mlp_matrices * width * ffn / s.etp
+        precision = {"fp8_static": "fp8"}.get(self.style.linear, self.style.linear)
+        for phase in (FORWARD, BACKWARD, WEIGHTS):
+            yield Operator("experts", "moe", m=mine * s.ep, k=width, n=ffn, experts=m.experts, topk=m.active_experts,
+                           ranks=s.ep, groups=s.etp, flops=work, precision=precision, count=count, phase=phase,
+                           active=m.mlp_matrices, context=pairs)  # fmt: skip
+        # stored activations of the gate, and tokens permuted and joined in 16 bits
+        rows = pairs * VALUE
+        for phase, gate in ((FORWARD, 3.0), (BACKWARD, 5.0)):
+            yield self.moved("activation", rows * ffn / s.etp * gate, count, phase)
+            yield self.moved("permute", rows * width * 4.0, count, phase, 1.0, 4.0)
+        if np.any(np.asarray(s.ep) > 1):
+            for phase in (FORWARD, BACKWARD):
+                yield self.collective("expert", "all_to_all", 2 * count, pairs * width * VALUE, s.ep, phase)
+
+    # -- operators -------------------------------------------------------------------------------------------------
+
+    def linear(
+        self, name: str, m: Any, n: Any, k: Any, count: Any, number: str | None = None, *, frozen: Any = None,
+        adapters: bool = True,
+    ) -> Iterator[Operator]:  # fmt: skip
+        """A product, the gradient of its input and that of its weights; adapters beside frozen weights."""
+        form = number or self.style.linear
+        still = {"fp8": "fp8_static"}.get(form, form)  # both operands were brought into the format before
+        yield self.product(name, m, n, k, count, FORWARD, form, 1.0)
+        yield self.product(name, m, k, n, count, BACKWARD, form, 1.0)
+        if not self.frozen:
+            yield self.product(name, n, k, m, count, WEIGHTS, still, 0.0)
+        elif adapters and (self.style.adapters == "all" or name in ("qkv", "out")):
+            rank = self.style.adapter_rank
+            for phase in (FORWARD, BACKWARD, WEIGHTS):
+                yield self.product("adapter", m, rank, k, count, phase, "bf16", 0.0)
+                yield self.product("adapter", m, n, rank, count, phase, "bf16", 0.0)
+            # dropout of the input, and adding the outputs; likewise backward
+            yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, FORWARD, 1.0, 2.0)
+            yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, BACKWARD, 1.0, 2.0)
+
+    def product(self, name: str, m: Any, n: Any, k: Any, count: Any, phase: str, number: str, weights: float) -> Operator:
+        size = BYTES.get(number, 2.0)
+        return Operator(name, "gemm", m=m, n=n, k=k, flops=2 * m * n * k, weight_bytes=n * k * size,
+                        read_bytes=m * k * size, write_bytes=m * n * VALUE, precision=number, count=count, phase=phase)  # fmt: skip
+
+    def moved(self, name: str, traffic: Any, count: Any, phase: str, passes: Any = None, kernels: float = 1.0) -> Operator:
+        """Kernels that stream bytes; a stack that does not fuse them makes more passes."""
+        times = self.style.passes if passes is None else passes
+        return Operator(name, "elementwise", read_bytes=traffic * times / 2 / kernels, write_bytes=traffic * times / 2 / kernels,
+                        count=count * kernels, phase=phase)  # fmt: skip
+
+    def collective(self, name: str, kind: str, count: Any, message: Any, ranks: Any, phase: str) -> Operator:
+        return Operator(name, "collective", collective=kind, message=message, ranks=ranks, count=count, phase=phase)
