@@ -43,7 +43,10 @@ def drawn(chart: Chart, ax: Any = None) -> tuple[Any, Any]:
     texts: list[tuple[float, float, str, str]] = []
     for mark in chart.marks:
         _draw(axes, mark, texts)
-    axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold")
+    axes.set_title(chart.title, loc="left", fontsize=11, fontweight="bold", pad=6 + 11 * len(chart.notes))
+    if chart.notes:
+        told = {"xytext": (0, 5), "textcoords": "offset points", "va": "bottom", "fontsize": 7.5, "color": "0.35"}
+        axes.annotate("\n".join(chart.notes), (0, 1), xycoords="axes fraction", **told)
     axes.set_xlabel(chart.x)
     axes.set_ylabel(chart.y)
     if chart.log_x:
@@ -53,8 +56,9 @@ def drawn(chart: Chart, ax: Any = None) -> tuple[Any, Any]:
     if chart.rows:
         axes.set_yticks(range(len(chart.rows)), chart.rows)
         axes.set_ylim(len(chart.rows) - 0.4, -0.6)
-        axes.set_xlim(left=0)
-        axes.margins(x=0.16 if not chart.bare else 0.9)
+        stops = [a + b for m in chart.marks if isinstance(m, Bars) for a, b in zip(m.starts, m.lengths, strict=True)]
+        stops += [x for m in chart.marks if isinstance(m, Marks) for x in m.x]
+        axes.set_xlim(0, max([*stops, 1e-300]) * (2.2 if chart.bare else 1.2))  # room for the texts at the right
     if chart.bare:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
@@ -72,8 +76,6 @@ def drawn(chart: Chart, ax: Any = None) -> tuple[Any, Any]:
             figure.legend(unique.values(), unique.keys(), loc="outside lower center", **look)
         else:
             axes.legend(unique.values(), unique.keys(), loc="upper center", bbox_to_anchor=(0.5, -0.14), **look)
-    if chart.notes:
-        figure.supxlabel("\n".join(chart.notes), fontsize=7.5, color="0.35", x=0.02, ha="left")
     _place(figure, axes, texts)
     return figure, axes
 
@@ -92,19 +94,18 @@ def _draw(axes: Any, mark: Any, texts: list[tuple[float, float, str, str]]) -> N
         if mark.text:
             texts.append((float(mark.x[-1]), float(mark.y[-1]), mark.text, _colour(style)))
     elif isinstance(mark, Points):
-        faint = mark.faint
-        axes.scatter(
-            mark.x, mark.y, s=16 if faint else 46, marker=MARKS[mark.style % len(MARKS)], label=mark.label, alpha=0.6 if faint else 1.0,
-            color="0.65" if faint else _colour(mark.style), edgecolors="none" if faint else "black", linewidths=0.6, zorder=2 if faint else 4,
-            rasterized=faint,
-        )  # fmt: skip
+        look: dict[str, Any] = (
+            {"s": 16, "alpha": 0.6, "color": "0.65", "edgecolors": "none", "zorder": 2, "rasterized": True}
+            if mark.faint
+            else {"s": 46, "color": _colour(mark.style), "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
+        )
+        axes.scatter(mark.x, mark.y, marker=MARKS[mark.style % len(MARKS)], label=mark.label, **look)
         texts += [(x, y, text, "black") for x, y, text in zip(mark.x, mark.y, mark.texts, strict=False) if text]
     elif isinstance(mark, Bars):
         rows = np.asarray(mark.rows, dtype=float) + mark.shift
-        axes.barh(
-            rows, mark.lengths, left=mark.starts, height=mark.height, label=mark.label, color=_colour(mark.style), alpha=0.4 if mark.light else 1.0,
-            hatch=HATCHES[mark.style % len(HATCHES)], edgecolor="white" if not mark.light else "0.3", linewidth=0.8,
-        )  # fmt: skip
+        look = {"alpha": 0.4, "edgecolor": "0.3"} if mark.light else {"alpha": 1.0, "edgecolor": "white"}
+        look |= {"hatch": HATCHES[mark.style % len(HATCHES)], "facecolor": _colour(mark.style), "linewidth": 0.8}
+        axes.barh(rows, mark.lengths, left=mark.starts, height=mark.height, label=mark.label, **look)
         for row, start, length, text in zip(rows, mark.starts, mark.lengths, mark.texts, strict=False):
             if text:
                 axes.annotate(

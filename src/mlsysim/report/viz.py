@@ -11,18 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..catalog import Systems
-from ..catalog.systems import Fleet, Node
 from ..errors import InvalidInputError
-from ..machine.textbook import peak_in, wiring
-from ..physics import roofline
 from ..search.frames import columns_of, units_of_frame
 from ..search.fronts import pareto
 from ..search.objective import objectives
-from ..solvers.border import Border
 from ..solvers.ledger import shown
-from ..solvers.node import SingleNodeModel
-from .chart import Bars, Chart, Heat, Line, Points, draw
+from .chart import Bars, Chart, Heat, Line, Marks, Points, draw
+from .parts import memory_parts, scorecard_rows, step_lanes, time_parts
+from .rooflines import listed, plot_distributed_roofline, plot_hierarchical_roofline, plot_roofline
 
 __all__ = [
     "plot_distributed_roofline",
@@ -35,168 +31,6 @@ __all__ = [
     "plot_roofline",
     "plot_step_timeline",
 ]
-
-INTENSITY = "arithmetic intensity [FLOP/byte]"
-RATE = "attainable arithmetic [FLOP/s]"
-
-
-def plot_roofline(
-    hardware: Any,
-    workloads: Any = None,
-    *,
-    operators: Sequence[Any] = (),
-    precision: str = "fp16",
-    batch_size: Any = 1,
-    efficiency: float = 0.5,
-    seq_len: Any = None,
-    backend: str = "matplotlib",
-    out: Path | str | None = None,
-    ax: Any = None,
-) -> Any:
-    """The roofline of one or more devices, with workloads on it where they run.
-
-    Args:
-        hardware: a device, its name, or a list of them
-        workloads: models or their names, each at every batch size
-        operators: operators of a pass (``workloads.network.network(...).operators``), drawn under the first roof
-        precision: number format; its dense peak is the flat part
-        batch_size: one or several
-        efficiency: share of the peak that the workloads reach
-        seq_len: tokens of context of language models
-        backend: ``matplotlib`` or ``plotly``
-        out: file to write
-        ax: Matplotlib axes to draw into
-    """
-    border = Border()
-    devices = [border.device(one) for one in _listed(hardware)]
-    number = border.format(precision)
-    border.close()
-    answers = [
-        (SingleNodeModel().solve(model, device, batch, precision, efficiency, seq_len=seq_len), device, batch)
-        for device in devices
-        for model in _listed(workloads)
-        for batch in np.atleast_1d(np.asarray(batch_size, dtype=float))
-    ]
-    notes: list[str] = []
-    peaks = []
-    for device in devices:
-        peak, told = peak_in(device, number)
-        peaks.append(float(peak))
-        notes += told
-    ridges = [roofline.ridge_point(p, d.si.memory_bandwidth) for p, d in zip(peaks, devices, strict=True)]
-    groups = _grouped(operators)
-    seen = [float(answer.si.arithmetic_intensity) for answer, _, _ in answers] + [x for x, _, _ in groups]
-    x = np.geomspace(min([*seen, min(ridges) / 30]) / 2, max([*seen, max(ridges) * 10]) * 2, 300)
-    marks: list[Any] = []
-    for place, (device, peak, ridge) in enumerate(zip(devices, peaks, ridges, strict=True)):
-        label = f"{device.id}: {shown(peak, 'flop/second')}, {shown(device.si.memory_bandwidth, 'byte/second')}, ridge {ridge:.3g}"
-        marks.append(Line(x, roofline.attainable_flops(x, peak, device.si.memory_bandwidth), label, place))
-    for place, device in enumerate(devices):
-        mine = [(answer, batch) for answer, one, batch in answers if one is device]
-        if mine:
-            rates = [float(answer.si.flops / answer.si.latency) for answer, _ in mine]
-            places = [float(answer.si.arithmetic_intensity) for answer, _ in mine]
-            texts = [
-                f"{a.question.arguments['model'].id} b={b:g}{'' if a.feasible else ' (does not fit)'}" for a, b in mine
-            ]
-            marks.append(Points(places, rates, f"passes on {device.id} (efficiency {efficiency:g})", place, texts))
-    if groups:
-        under = [float(roofline.attainable_flops(x, peaks[0], devices[0].si.memory_bandwidth)) for x, _, _ in groups]
-        marks.append(Points([x for x, _, _ in groups], under, f"operators under the roof of {devices[0].id}", len(devices),
-                            [name for _, _, name in groups]))  # fmt: skip
-    title = f"Roofline of {', '.join(d.id for d in devices)} ({number.id})"
-    chart = Chart(title, INTENSITY, RATE, log_x=True, log_y=True, marks=marks, notes=tuple(dict.fromkeys(notes)))
-    return draw(chart, backend, out, ax)
-
-
-def _grouped(operators: Sequence[Any]) -> list[tuple[float, float, str]]:
-    """Intensity, FLOPs and kind of operators, joined by kind; those without FLOPs have no place on a roofline."""
-    work: dict[str, tuple[float, float]] = {}
-    for one in operators:
-        flops, moved = work.get(one.kind, (0.0, 0.0))
-        work[one.kind] = (flops + float(one.flops * one.count), moved + float(one.bytes * one.count))
-    return [
-        (float(roofline.arithmetic_intensity(flops, moved)), flops, kind)
-        for kind, (flops, moved) in work.items()
-        if flops > 0 and moved > 0
-    ]
-
-
-def plot_hierarchical_roofline(
-    hardware: Any,
-    *,
-    precision: str = "fp16",
-    backend: str = "matplotlib",
-    out: Path | str | None = None,
-    ax: Any = None,
-) -> Any:
-    """One roof for each level that data can come from: on-chip memory, main memory, peers, host, storage.
-
-    Args:
-        hardware: a device or its name
-        precision: number format of the flat part
-        backend: ``matplotlib`` or ``plotly``
-        out: file to write
-        ax: Matplotlib axes to draw into
-    """
-    border = Border()
-    device, number = border.device(hardware), border.format(precision)
-    border.close()
-    chip = device.si
-    levels = [("on-chip SRAM", chip.sram_bandwidth), ("memory", chip.memory_bandwidth), ("peers, one direction", chip.link_bandwidth),
-              ("host link, one direction", chip.host_bandwidth), ("flash", chip.flash_bandwidth), ("storage", chip.storage_bandwidth)]  # fmt: skip
-    return _roofs(f"Roofs of {device.id} ({number.id})", *_peak(device, number), levels, backend, out, ax)
-
-
-def plot_distributed_roofline(
-    fleet: Any, *, precision: str = "fp16", backend: str = "matplotlib", out: Path | str | None = None, ax: Any = None
-) -> Any:
-    """The roofs of one device of a fleet: its own memory, its peers in the node, and the fabric.
-
-    Args:
-        fleet: a fleet or a node, or its name
-        precision: number format of the flat part
-        backend: ``matplotlib`` or ``plotly``
-        out: file to write
-        ax: Matplotlib axes to draw into
-    """
-    from ..catalog import textbook
-
-    border = Border()
-    machine = Systems[fleet] if isinstance(fleet, str) else fleet
-    number = border.format(precision)
-    border.close()
-    if not isinstance(machine, (Fleet, Node)):
-        raise InvalidInputError(f"fleet: expected a fleet or a node of the catalog, found {type(fleet).__name__}")
-    wires = wiring(machine, textbook().link_latency)
-    levels = [("memory", wires.chip.si.memory_bandwidth), ("node, one direction", wires.inside),
-              ("fabric, one direction", wires.across)]  # fmt: skip
-    return _roofs(
-        f"Roofs of a device in {machine.id} ({number.id})", *_peak(wires.chip, number), levels, backend, out, ax
-    )
-
-
-def _peak(device: Any, number: Any) -> tuple[float, tuple[str, ...]]:
-    peak, notes = peak_in(device, number)
-    return float(peak), tuple(notes)
-
-
-def _roofs(title: str, peak: float, notes: tuple[str, ...], levels: Any, backend: str, out: Any, ax: Any) -> Any:
-    known = [(name, float(bandwidth)) for name, bandwidth in levels if bandwidth is not None and np.isfinite(bandwidth)]
-    ridges = [roofline.ridge_point(peak, bandwidth) for _, bandwidth in known]
-    x = np.geomspace(min(ridges) / 30, max(ridges) * 5, 300)
-    marks = [
-        Line(
-            x,
-            roofline.attainable_flops(x, peak, bandwidth),
-            f"{name}: {shown(bandwidth, 'byte/second')}, ridge {ridge:.3g}",
-            place,
-        )
-        for place, ((name, bandwidth), ridge) in enumerate(zip(known, ridges, strict=True))
-    ]
-    notes = (f"flat part: {shown(peak, 'flop/second')}", *notes)
-    chart = Chart(title, "FLOPs for each byte from that level", RATE, log_x=True, log_y=True, marks=marks, notes=notes)
-    return draw(chart, backend, out, ax)
 
 
 def plot_latency_waterfall(
@@ -218,7 +52,6 @@ def plot_latency_waterfall(
         out: file to write
         ax: Matplotlib axes to draw into
     """
-    from .parts import time_parts
 
     parts = time_parts(answer)
     before = {} if previous is None else {part.name: part for part in time_parts(previous)}
@@ -294,10 +127,8 @@ def plot_memory_stack(
         out: file to write
         ax: Matplotlib axes to draw into
     """
-    from .chart import Marks
-    from .parts import memory_parts
 
-    stacks = [memory_parts(answer) for answer in _listed(answers)]
+    stacks = [memory_parts(answer) for answer in listed(answers)]
     if not stacks:
         raise InvalidInputError("answers: expected at least one answer, found none")
     names = list(dict.fromkeys(name for stack in stacks for name, _ in stack.parts))
@@ -313,7 +144,7 @@ def plot_memory_stack(
         marks.append(Bars(range(len(stacks)), list(starts), lengths, name, place, texts))
         starts = [start + length for start, length in zip(starts, lengths, strict=True)]
     marks.append(Marks(range(len(stacks)), [stack.capacity / factor for stack in stacks], "capacity"))
-    rows = [_asked(answer) for answer in _listed(answers)]
+    rows = [_asked(answer) for answer in listed(answers)]
     chart = Chart(
         "Memory of one device", f"memory [{unit}]", marks=marks, rows=rows, size=(8.5, 1.9 + 0.55 * len(rows))
     )
@@ -361,7 +192,8 @@ def plot_pareto(
         f"{o.name} [{o.expression.check(units)}]".replace(" []", "").replace(" [dimensionless]", "") for o in wanted
     ]
     logs = [bool(len(v) and np.min(v) > 0 and np.max(v) / np.min(v) > 30) for v in every]
-    title = f"{'Less' if wanted[0].sign > 0 else 'More'} {wanted[0].name} against {'less' if wanted[1].sign > 0 else 'more'} {wanted[1].name}"
+    words = [f"{'less' if o.sign > 0 else 'more'} {o.name}" for o in wanted]
+    title = " against ".join(words).capitalize()
     return draw(Chart(title, axes[0], axes[1], logs[0], logs[1], marks), backend, out, ax)
 
 
@@ -418,7 +250,6 @@ def plot_step_timeline(
         out: file to write
         ax: Matplotlib axes to draw into
     """
-    from .parts import step_lanes
 
     lanes = step_lanes(answer)
     unit, factor = _scale(max(lane.start + lane.length for lane in lanes))
@@ -429,7 +260,9 @@ def plot_step_timeline(
         marks.append(Bars([names.index(lane.lane) for lane in mine], [lane.start / factor for lane in mine],
                           [lane.length / factor for lane in mine], kind, place, light=mine[0].hidden))  # fmt: skip
     total = float(answer.si.step_latency_total)
-    notes = (f"step {total / factor:.4g} {unit}; each part is shown as one block, in order", *(n for n in ("light: hidden behind arithmetic",) if any(lane.hidden for lane in lanes)))  # fmt: skip
+    notes = [f"step {total / factor:.4g} {unit}; each part is shown as one block, in order"]
+    if any(lane.hidden for lane in lanes):
+        notes.append("light: hidden behind arithmetic")
     chart = Chart(
         f"One step: {_asked(answer)}",
         f"time [{unit}]",
@@ -452,7 +285,6 @@ def plot_evaluation_scorecard(
         out: file to write
         ax: Matplotlib axes to draw into
     """
-    from .parts import scorecard_rows
 
     rows = scorecard_rows(evaluation)
     styles = {"PASS": 2, "FAIL": 5, "SKIPPED": 7, "UNKNOWN": 7}
@@ -493,11 +325,3 @@ def _asked(answer: Any) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:,g}" if isinstance(value, float) else str(value)
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    return list(value.members) if getattr(value, "members", ()) else [value]

@@ -128,11 +128,11 @@ def settle_apart(
         share = decode / (decode + first)
         step = interpolate(decoder.batches, decoder.steps, np.maximum(np.minimum(each * share, decoder.places), 1.0))
         rate = asked / (decode + first)
-        # Mean-value analysis: a request finds those before it at its worker, which never holds more than all.
-        busy = np.minimum(rate * prefiller.prefill / prefill_workers, 1.0)
+        # A request finds those before it at its worker, which never holds more than all. Waiting prompts are batched.
+        busy = np.minimum(rate * prefiller.batched / prefill_workers, 1.0)
         queue = np.minimum(busy / np.maximum(1 - busy, 1e-3), np.maximum(asked / prefill_workers - 1, 0.0)) / 2
         queue = queue + policy.burst * np.maximum(asked / prefill_workers - 1, 0.0) / 2
-        served = policy.fixed + prefiller.prefill * (1 + queue) + hand_over + hand_over_steps * step
+        served = policy.fixed + prefiller.prefill + queue * prefiller.batched + hand_over + hand_over_steps * step
         token = (token + step / decoder.tokens_per_step) / 2
         first = (first + served) / 2
     zero = token * 0.0

@@ -110,6 +110,8 @@ def _request(address: str, timeout: float, found: list[Any]) -> None:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             found.append(answer.read(LONGEST + 1))
     except Exception as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         found.append(error)
 
 
