@@ -20,6 +20,7 @@ ORDER = [
     "search",
     "validation",
     "report",
+    "learn",
     "cli",
     "web",
 ]

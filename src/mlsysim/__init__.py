@@ -40,6 +40,7 @@ _HOMES = {
     "solvers.serving": "ServingResult",
     "solvers.fits": "FitResult fits",
     "solvers.result": "Result ask_again",
+    "search": "Axis DSE OptimizationRegistry Space optimize pareto select sweep",
     "units": "with_units",
     "workloads.importers": "import_model",
     "errors": "CatalogError CompositionError InfeasibleError InvalidInputError InvalidPlanError MLSysimError MissingExtraError "
@@ -49,6 +50,9 @@ _WHERE = {name: module for module, names in _HOMES.items() for name in names.spl
 _MODULES = {
     **{name: name for name in ("catalog", "errors", "fmt", "physics", "show", "solvers", "units", "workloads")},
     "sim": "solvers.simulation",
+    "search": "search",
+    "viz": "report.viz",
+    "learn": "learn",
     "walls": "catalog.walls",
 }
 _SPECIAL = {"ureg", "Tiers"}

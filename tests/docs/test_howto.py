@@ -42,9 +42,9 @@ CASES = [case for page in ("add-a-device.md", "add-a-model.md", "command-line.md
 @pytest.fixture
 def written(tmp_path):
     """The YAML files of the how-tos, in the folder that they name."""
-    for page in ("add-a-device.md", "add-a-model.md"):
+    for page in ("add-a-device.md", "add-a-model.md", "command-line.md"):
         for language, title, body in blocks(page):
-            if language == "yaml":
+            if language == "yaml" and title:
                 path = tmp_path / title
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(body, encoding="utf-8")

@@ -9,7 +9,11 @@ from mlsysim import DifferentialExplainer, Engine, Scenarios, sim
 from mlsysim.catalog.plans import Plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "decisions" / "0009-evaluation-and-plans.md"
-ROWS = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in PAGE.read_text().splitlines() if line.startswith("|")]
+ROWS = [
+    [cell.strip() for cell in line.strip("|\n ").split("|")]
+    for line in PAGE.read_text().splitlines()
+    if line.startswith("|")
+]
 HERE = [(row[0], row[2]) for row in ROWS[2:]]
 
 

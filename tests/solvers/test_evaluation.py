@@ -159,7 +159,7 @@ def test_the_nine_missions_and_their_other_names():
     assert Applications.Frontier is Scenarios["frontier-training"]
     assert len(Applications) == 6 == len(Archetypes)
     with pytest.raises(MLSysimError, match="did you mean Doorbell"):
-        Applications.Dorbell
+        Applications["Dorbell"]
 
 
 def test_a_mission_of_ones_own():

@@ -41,7 +41,11 @@ def save(onnx, path, nodes, inputs, weights, opset=17, output="y"):
         [make.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)],
         weights,
     )
-    path.write_bytes(make.make_model(graph, opset_imports=[make.make_opsetid("", opset), make.make_opsetid("mine", 1)]).SerializeToString())
+    path.write_bytes(
+        make.make_model(
+            graph, opset_imports=[make.make_opsetid("", opset), make.make_opsetid("mine", 1)]
+        ).SerializeToString()
+    )
     return path
 
 
@@ -95,7 +99,11 @@ def test_a_module_of_vgg16_has_the_published_parameters_and_work(torch):
 
 @settings(max_examples=15, deadline=None)
 @given(
-    heads=st.integers(1, 4), width=st.integers(1, 8), batch=st.integers(1, 3), new=st.integers(1, 6), past=st.integers(0, 6)
+    heads=st.integers(1, 4),
+    width=st.integers(1, 8),
+    batch=st.integers(1, 3),
+    new=st.integers(1, 6),
+    past=st.integers(0, 6),
 )
 def test_attention_of_a_graph_counts_the_pairs_that_it_sees(tmp_path_factory, heads, width, batch, new, past):
     onnx = pytest.importorskip("onnx")
@@ -177,7 +185,11 @@ def test_modules_and_inputs_that_make_no_sense(torch):
     with pytest.raises(UnsupportedWorkloadError, match="depends on values"):
         import_model(Chooser(), (2, 2))
     linear = torch.nn.Linear(4, 4)
-    for inputs, told in [((), "expected example inputs"), (((3, 5),), "does not take these inputs"), (((-1, 4),), "a shape")]:
+    for inputs, told in [
+        ((), "expected example inputs"),
+        (((3, 5),), "does not take these inputs"),
+        (((-1, 4),), "a shape"),
+    ]:
         with pytest.raises(InvalidInputError, match=told) as caught:
             import_model(linear, *inputs)
         assert "\n" not in str(caught.value)

@@ -100,7 +100,13 @@ def _assumed_class(family: str, facts: Mapping[str, Any], label: str) -> type[Sp
 
 Defaults = Registry(
     "assumptions",
-    {"assumptions": "All", "scaling": "Scaling", "fidelity": "Fidelity", "utilisation": "Utilisation"},
+    {
+        "assumptions": "All",
+        "scaling": "Scaling",
+        "fidelity": "Fidelity",
+        "utilisation": "Utilisation",
+        "sustained": "Sustained",
+    },
     _assumed_class,
 )
 

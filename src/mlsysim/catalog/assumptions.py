@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..units import Bytes, Count, DollarsPerJoule, DollarsPerKilogram, Fraction, JoulesPerByte, Seconds
+from ..units import Bytes, Count, DollarsPerJoule, DollarsPerKilogram, Fraction, JoulesPerByte, Plain, Seconds
 from .spec import Spec
 
 
@@ -121,6 +121,20 @@ class Training(Spec):
     search_microbatch: Count
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SustainedRate(Spec):
+    """How much slower products run for hours, on random data at the limit of power, than in a short benchmark.
+
+    ``watts`` is the limit of power of the part that was measured for a TFLOP/s of its 16-bit peak; a part with less slows
+    down by the power of the ratio to ``power_exponent``.
+    """
+
+    generation: str
+    slowdown: Count
+    watts: Plain | None = None
+    power_exponent: Fraction = 0.5
+
+
 ASSUMED: dict[str, type[Spec]] = {
     "textbook": Assumptions,
     "training": Training,
@@ -132,5 +146,6 @@ ASSUMED: dict[str, type[Spec]] = {
     "scaling": ScalingLaw,
     "fidelity": AccuracyLoss,
     "utilisation": MeasuredUtilisation,
+    "sustained": SustainedRate,
 }
 """The class of each file of assumptions (by its name), or of each folder of alike ones."""

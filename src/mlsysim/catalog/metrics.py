@@ -33,7 +33,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "macro.energy": ("MWh", "electricity at the meter"),
     "macro.carbon_footprint": ("t", "emissions of electricity and the span's share of manufacture"),
     "macro.carbon_operational": ("t", "emissions of electricity"),
-    "macro.water": ("m3", "water used on site"),
+    "macro.water": ("L", "water used on site"),
     "macro.pue": ("", "power usage effectiveness of the site"),
     "macro.region": ("", "where it stands"),
     "macro.goodput": ("", "share of the time that is progress kept"),

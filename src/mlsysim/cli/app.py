@@ -81,48 +81,6 @@ def _chosen(context: typer.Context, output: Output | None) -> Output:
     return found
 
 
-@app.command()
-def serve(
-    context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A generative model of the zoo, or a YAML file of one.")],
-    hardware: Annotated[str, typer.Argument(help="A device, node or fleet of the zoo, or a YAML file of a device.")],
-    seq_len: Annotated[int, typer.Option("--seq-len", "-s", help="Tokens of each prompt.")] = 2048,
-    batch_size: Batch = 1,
-    precision: Precision = "fp16",
-    efficiency: Efficiency = 0.5,
-    tp: Annotated[int, typer.Option("--tp", help="Tensor-parallel ranks.")] = 1,
-    pp: Annotated[int, typer.Option("--pp", help="Pipeline stages.")] = 1,
-    ep: Annotated[int, typer.Option("--ep", help="Expert-parallel ranks.")] = 1,
-    kv_precision: KvPrecision = None,
-    cached_prefix: Annotated[int, typer.Option(help="Tokens of the prompt that are cached already.")] = 0,
-    draft: Annotated[str | None, typer.Option(help="Draft model, for speculative decoding.")] = None,
-    acceptance: Annotated[float, typer.Option(help="Probability that a drafted token is accepted.")] = 0.7,
-    draft_tokens: Annotated[int | None, typer.Option(help="Tokens drafted for each verification.")] = None,
-    decode_hardware: Annotated[str | None, typer.Option(help="Device that decodes, if another one prefills.")] = None,
-    network_bandwidth: Annotated[str, typer.Option(help="Link from prefill to decode, one direction.")] = "100 GB/s",
-    explain: Explain = False,
-    catalog: Catalog = None,
-    output: OutputOption = None,
-) -> None:
-    """Serving: time to first token, time between tokens, memory of the group."""
-    from ..solvers.serving import ServingModel
-    from . import render
-    from .commands_import import stored_precision
-
-    chosen = _chosen(context, output)
-    _extend(catalog)
-    network = _entry("models", model)
-    precision = stored_precision(context, model, network, precision)
-    answer = ServingModel().solve(
-        network, _entry("hardware", hardware), seq_len, batch_size, precision, efficiency,
-        decode_hardware=None if decode_hardware is None else _entry("hardware", decode_hardware),
-        network_bandwidth=network_bandwidth, draft_model=None if draft is None else _entry("models", draft),
-        draft_acceptance_rate=acceptance, cached_prefix_len=cached_prefix, draft_tokens=draft_tokens,
-        kv_precision=kv_precision, tp_size=tp, pp_size=pp, ep_size=ep,
-    )  # fmt: skip
-    _finish(answer, render.serving(answer), chosen, explain)
-
-
 @app.command("explain")
 def explain_command(
     context: typer.Context,
@@ -247,4 +205,8 @@ def _asks_for_json(arguments: list[str]) -> bool:
 
 
 from . import commands_import as _import  # noqa: E402, F401  (registers its command)
+from . import commands_learn as _learn  # noqa: E402, F401  (registers its command)
+from . import commands_measured as _measured  # noqa: E402, F401  (registers its commands)
 from . import commands_plan as _plan  # noqa: E402, F401  (registers its commands)
+from . import commands_search as _search  # noqa: E402, F401  (registers its commands)
+from . import commands_serve as _serve  # noqa: E402, F401  (registers its command)

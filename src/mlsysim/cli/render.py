@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +116,8 @@ def evaluation(answer: Any) -> Shown:
     )
 
 
-def serving(answer: Any) -> Shown:
-    """The answer of ``mlsysim serve``."""
+def serving(answer: Any, expected: Sequence[tuple[str, str, str]] = (), more: Mapping[str, Any] | None = None) -> Shown:
+    """The answer of ``mlsysim serve``, with rows and keys of what measured kernels make of it."""
     asked, inside = answer.question.arguments, answer.si
     model, machine = asked["model"], asked["hardware"]
     group = f"{int(inside.devices)} x " if inside.devices > 1 else ""
@@ -131,7 +132,9 @@ def serving(answer: Any) -> Shown:
         ("room for", f"{shown(inside.max_batch_size, '1')} requests", "of this context, in the memory that is left"),
         ("energy", f"{shown(_known(inside.energy_per_token), 'joule')}/token", "decoding, all devices of the group"),
     ]  # fmt: skip
+    rows[2:2] = expected
     data = {
+        **(more or {}),
         "model": model.id,
         "hardware": machine.id,
         "devices": inside.devices,
@@ -351,6 +354,18 @@ def entry(spec: Spec, output: str) -> str:
     lines += ["", *(f"  [{i + 1}] {source}" for i, source in enumerate(sources))]
     lines += ["", f"note: {spec.note}"] if spec.note else []
     return "\n".join(lines)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in columns: text to the left, numbers to the right."""
+    every = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in every) for i in range(len(header))]
+    right = [all(re.fullmatch(r"[-+\d.,%]*", row[i]) for row in rows) for i in range(len(header))]
+    lines = []
+    for row in every:
+        cells = (f"{t:>{w}}" if r else f"{t:<{w}}" for t, w, r in zip(row, widths, right, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -68,11 +68,13 @@ def class_of(operator: Operator) -> str:
         return operator.name
     if operator.kind in ("attention_context", "mla") or operator.name in ("scores", "values", "softmax", "join"):
         return "attention"
-    return {"gemm": "gemm", "moe": "experts"}.get(operator.kind, "elementwise")
+    if operator.kind == "gemm":
+        return "experts" if operator.name == "experts" else "gemm"
+    return "elementwise"
 
 
 def time_operators(
-    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0
+    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0, sustained: float = 1.0
 ) -> Sums:
     """Time every operator.
 
@@ -81,11 +83,14 @@ def time_operators(
         operators: what one rank runs
         wires: how ranks talk
         slowdown: of attention, for kernels older than those that were measured
+        sustained: slowdown of products and attention where a chip works for hours at its limit of power
     """
     sums = Sums()
     for o in operators:
         timing = _timing(machine, o, wires)
         factor: Any = o.count
+        if o.kind in ("gemm", "attention_context", "mla"):
+            factor = factor * sustained
         if o.kind in ("attention_context", "mla"):
             factor = factor * slowdown * (ATTENTION_BACKWARD if o.phase == BACKWARD else 1.0)
         time = timing.time * factor
@@ -96,8 +101,8 @@ def time_operators(
             sums.weights = sums.weights + time
         if o.phase == FORWARD and o.kind != "collective":
             each: Any = 1.0
-            if o.kind == "moe":
-                each = EXPERT_KERNELS + KERNELS_OF_AN_EXPERT * o.experts / o.ranks
+            if o.name == "experts":
+                each = (EXPERT_KERNELS + KERNELS_OF_AN_EXPERT * o.experts) / 2  # two products of a layer
             sums.kernels = sums.kernels + each * o.count
         sums.floor = sums.floor + timing.floor * o.count
         sums.variance = sums.variance + (timing.sigma * time) ** 2
@@ -107,15 +112,16 @@ def time_operators(
 
 
 def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
+    if o.name == "experts":
+        timing = machine.gemm(o.m, o.n, o.k, o.precision)
+        least = o.weight_bytes / machine.chip.bandwidth
+        return Timing(np.maximum(timing.time, least)[()], timing.sigma, timing.notes, np.maximum(timing.floor, least)[()])
     if o.kind == "gemm":
         return machine.gemm(o.m, o.n, o.k, o.precision)
     if o.kind == "attention_context":
         return machine.context_attention(o.m, o.query_tokens, o.context, o.heads, o.kv_heads, o.head_dim, np.minimum(o.window, 1e15), "bf16")
     if o.kind == "mla":
         return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
-    if o.kind == "moe":
-        active = np.minimum(o.experts / o.ranks, np.maximum(o.context, 1.0))[()]
-        return machine.moe(o.m, o.k, o.n, o.experts, o.topk, o.groups, o.ranks, o.precision, active=active, gated=o.active == 3)
     if o.kind == "collective":
         stride: Any = 1.0
         return collective(machine, o.collective, o.message, o.ranks, stride, wires, copies=o.topk)

@@ -24,8 +24,8 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross
 class Line:
     """A curve; ``style`` picks colour and dash."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Any
+    y: Any
     label: str
     style: int = 0
     width: float = 2.0
@@ -36,8 +36,8 @@ class Line:
 class Points:
     """Marks, each with a text beside it or none; ``faint`` for a crowd in the background."""
 
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Any
+    y: Any
     label: str
     style: int = 0
     texts: Sequence[str] = ()

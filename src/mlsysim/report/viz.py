@@ -182,12 +182,13 @@ def plot_pareto(
         texts = [f"{label}={value}" if index in kept else "" for index, value in enumerate(values)]
     every, (x, y) = place(fits), place(best)
     marks: list[Any] = [
-        Points(*every, "points that fit", 7, faint=True),
+        Points(every[0], every[1], "points that fit", 7, faint=True),
         Line(x, y, "Pareto front", 0, 1.4),
         Points(x, y, "on the front", 0, texts),
     ]
     if highlight is not None and highlight.height:
-        marks.append(Points(*place(highlight), "highlighted", 5, ["chosen"] + [""] * (highlight.height - 1)))
+        at = place(highlight)
+        marks.append(Points(at[0], at[1], "highlighted", 5, ["chosen"] + [""] * (highlight.height - 1)))
     axes = [
         f"{o.name} [{o.expression.check(units)}]".replace(" []", "").replace(" [dimensionless]", "") for o in wanted
     ]

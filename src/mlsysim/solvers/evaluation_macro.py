@@ -87,7 +87,7 @@ def ask(done: Work, fleet: Any, machine: Any, days: Any, region: Any, rate: Any,
             "carbon_operational": i.operational_carbon / 1e3, "pue": i.pue, "region": i.region_name,
         }  # fmt: skip
         if math.isfinite(i.site_water):
-            metrics["water"] = i.site_water
+            metrics["water"] = green.si.water_usage_liters
     try:
         money = EconomicsModel().solve(owned, days, datacenter=where, **drawn, **costs)
     except MissingFactError as error:

@@ -167,7 +167,7 @@ def attribute(
         >>> shares, same = attribute(lambda v: v["work"] / v["rate"] + v["wait"], {"work": 8.0, "rate": 1.0, "wait": 0.0},
         ...                          {"work": 4.0, "rate": 2.0, "wait": 0.0}, {})
         >>> [(f.name, round(f.speedup, 6), round(f.seconds, 6)) for f in shares], same
-        ([('work', 2.0, -3.0), ('rate', 2.0, -3.0)], ('wait',))
+        ([('work', 2.0, -3.0), ('rate', 2.0, -3.0)], ())
     """
     moved = [n for n in first if not math.isclose(first[n], second[n], rel_tol=SAME, abs_tol=0.0)]
     same = tuple(n for n in first if n not in moved and (first[n] or second[n]))

@@ -194,7 +194,8 @@ class ServingLoadModel(ForwardModel):
                          kv_precision=kv_precision, prefix_hit_ratio=prefix_hit_ratio, draft_tokens=draft_tokens,
                          draft_acceptance_rate=draft_acceptance_rate, max_num_seqs=max_num_seqs,
                          token_budget=token_budget, gpu_memory_utilization=gpu_memory_utilization, tp_size=tp_size,
-                         pp_size=pp_size, ep_size=ep_size, attention_dp=attention_dp, length_spread=length_spread, prefill_workers=prefill_workers,
+                         pp_size=pp_size, ep_size=ep_size, attention_dp=attention_dp, length_spread=length_spread,
+                         prefill_workers=prefill_workers,
                          decode_workers=decode_workers, prefill_tp_size=prefill_tp_size,
                          network_bandwidth=network_bandwidth)  # fmt: skip
         border = Border()

@@ -119,8 +119,9 @@ def numerics_of(model: Transformer, precision: str, cache: str, generation: str)
     fast = generation in BLACKWELL
     if word in FOUR_BIT and not fast:
         word = "w4a16_mxfp4" if word == "mxfp4" and mixture else "w4a16"
-    if word == "fp8" and mixture:
-        word = "fp8_block"
+    if word == "fp8":  # experts are published with scales of blocks; elsewhere scales are fixed and their kernels fused
+        word = "fp8_block" if mixture else "fp8_static"
+    word = {"fp8_dynamic": "fp8"}.get(word, word)
     if word in ("bf16", "fp16", "fp32", "tf32"):
         return Numerics(word, word, word, cache, word)
     if mixture and word in (*FOUR_BIT, "w4a16", "w4a16_mxfp4"):

@@ -26,7 +26,7 @@ CHOICES = ("region", "duration_days", "batch_size", "precision", "efficiency", "
 class SystemLedger:
     """The books of a deployment. What is not known is left out, and ``notes`` say why.
 
-    Units are in the names: milliseconds, a second, MWh, tonnes, cubic metres, USD, hours.
+    Units are in the names: milliseconds, a second, MWh, tonnes, litres, USD, hours.
     """
 
     mission_name: str
@@ -151,7 +151,7 @@ class ResourceSimulation:
                 for name, unit, key in (
                     ("energy", "mwh", "energy"),
                     ("carbon", "t", "carbon_footprint"),
-                    ("water", "m3", "water"),
+                    ("water", "liters", "water"),
                 )
                 if key in macro
             },

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..catalog import Defaults
 from ..catalog.models import Transformer
 from ..catalog.training_stacks import TrainingStack
 from ..machine.measured import MeasuredMachine
@@ -90,9 +91,22 @@ def style_of(stack: TrainingStack, linear: str, adapter_rank: Any = None, adapte
     )  # fmt: skip
 
 
+def sustained(machine: MeasuredMachine, power: Any) -> float:
+    """Slowdown of products that run for hours at a limit of power."""
+    chip = machine.chip
+    kind = chip.architecture if chip.architecture == "cdna" else chip.generation
+    if kind not in ("ampere", "hopper", "blackwell", "cdna"):
+        kind = "other"
+    fact = Defaults[f"Sustained_{kind}"].si
+    if power is None or fact.watts is None:
+        return float(fact.slowdown)
+    own = power / (chip.peak("bf16")[0] / 1e12)
+    return max(1.0, float(fact.slowdown * (fact.watts / own) ** fact.power_exponent))
+
+
 def step_times(
     machine: MeasuredMachine, model: Transformer, work: Work, layout: Layout, stack: TrainingStack, style: Style,
-    length: Count, wires: Wires, trained: Any = 1.0,
+    length: Count, wires: Wires, trained: Any = 1.0, power: Any = None,
 ) -> StepTimes:  # fmt: skip
     """Where the time of one step goes, on the slowest stage.
 
@@ -106,12 +120,14 @@ def step_times(
         length: tokens of a sequence
         wires: how chips talk
         trained: share of the parameters that is trained
+        power: limit of power of the device
     """
     s = stack.si
     share = Share(layout.samples, length, layout.tp, layout.cp, layout.ep, layout.etp, layout.sequence_parallel)
     slow = s.attention_slowdown_hopper if machine.chip.generation == "hopper" else s.attention_slowdown
-    layers = time_operators(machine, layer_operators(model, share, style), wires, slow)
-    head = time_operators(machine, head_operators(model, share, style), wires)
+    hours = sustained(machine, power)
+    layers = time_operators(machine, layer_operators(model, share, style), wires, slow, hours)
+    head = time_operators(machine, head_operators(model, share, style), wires, slow, hours)
     count, m = work.layers, layout.microbatches
     # exposed collectives of the whole model, forward and backward
     forward, backward = _exposed(layers, layout, s, FORWARD), _exposed(layers, layout, s, BACKWARD)

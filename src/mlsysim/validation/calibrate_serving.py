@@ -1,6 +1,7 @@
 """Calibration of serving stacks: what host and scheduler add, from served load on two systems. Needs SciPy.
 
-Six numbers a stack, and four that all share: how evenly tokens are routed, and three for disaggregation. The kernel times under them are not touched.
+Six numbers a stack, and four that all share: how evenly tokens are routed, and three for disaggregation. The kernel
+times under them are not touched.
 """
 
 from __future__ import annotations
@@ -98,11 +99,16 @@ def _even(evenness: float) -> dict[str, Any]:
 
 
 def _cost(alone: Sequence[Case], evenness: float, table: Any) -> float:
-    """Robust error of the time per output token of mixtures under a routing that is more or less even."""
+    """Error of the time per output token under a routing that is more or less even, every mixture counting the same.
+
+    Models with draft layers of their own do not count: whether they speculated is not recorded.
+    """
     stacks = _even(evenness)
-    mixtures = [case for case in alone if Models[case.model].si.experts is not None]
-    token, _, _ = errors(bundles(mixtures, stacks=stacks), stacks, table)
-    return float(np.mean(np.log1p((token / TOKEN_SCALE) ** 2)))
+    mixtures = [case for case in alone if Models[case.model].si.experts and not Models[case.model].si.mtp_layers]
+    token, _, rows = errors(bundles(mixtures, stacks=stacks), stacks, table)
+    model = {case.row: case.model for case in mixtures}
+    names = np.array([model[int(row)] for row in rows])
+    return float(np.mean([np.median(np.abs(token[names == name])) for name in sorted(set(names.tolist()))]))
 
 
 def _fit(
@@ -170,6 +176,8 @@ def _quality(token: Any, first: Any) -> dict[str, Any]:
     }
 
 
+NOTHING = 1e-8
+"""A fitted number below this, in SI, is written as 0."""
 UNITS = {"gap": ("us", 1e6), "step_host": ("us", 1e6), "first_token_fixed": ("ms", 1e3), "hand_over": ("ms", 1e3)}
 FILES = {"vllm": "vllm.yaml", "sglang": "sglang.yaml", "trtllm": "tensorrt-llm.yaml"}
 
@@ -182,7 +190,8 @@ def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> Non
     text = path.read_text()
     for key in ("routing_evenness", *FREE, *APART, "token_sigma", "first_sigma"):
         unit, factor = UNITS.get(key, ("", 1.0))
-        told = f"{{value: {float(f'{values[key] * factor:.4g}')}{', unit: ' + unit if unit else ''}, source: load}}"
+        value = values[key] if values[key] > NOTHING else 0.0
+        told = f"{{value: {float(f'{value * factor:.4g}')}{', unit: ' + unit if unit else ''}, source: load}}"
         text = re.sub(rf"^  {key}: .*$", f"  {key}: {told}", text, flags=re.M)
     (token, token_tail), (first, first_tail) = values["token_error"], values["first_error"]
     note = (f"fitted on {values['rows']} aggregated runs; error of time per output token {token:.1%} in median and "

@@ -27,12 +27,11 @@ NEEDED = (
 DRAWN = 0.9
 """Mean length over the nominal one where lengths are drawn evenly between 0.8 and 1 times it."""
 CHECKPOINTS = {
-    ("Llama3_70B", "fp8"): "fp8_static",
-    ("Llama3_8B", "fp8"): "fp8_static",
+    ("Qwen3_32B", "fp8"): "fp8_dynamic",
     ("GPT_OSS_120B", "fp4"): "mxfp4",
     ("GPT_OSS_120B", "fp8"): "mxfp4",
 }
-"""Formats that a label does not tell: static scales, and the 4-bit experts that gpt-oss is published with."""
+"""Formats that a label does not tell: scales found at run time, and the 4-bit experts that gpt-oss is published with."""
 NARROW_CACHE = {"trtllm": ("h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300"),
                 "sglang": ("b200_sxm", "b300_sxm", "gb200", "gb300")}  # fmt: skip
 NARROW_MODELS = ("Llama3_70B", "GPT_OSS_120B", "MiniMax_M2")

@@ -26,6 +26,8 @@ VALUE = 2.0
 BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "tf32": 4.0, "fp8": 1.0, "fp8_static": 1.0, "fp8_block": 1.0,
          "nvfp4": 0.5625}  # fmt: skip
 """Bytes of an operand in the formats that training multiplies in."""
+TILE = 128.0
+"""Rows of a tile of a grouped product."""
 FUSED, UNFUSED = "fused", "unfused"
 
 
@@ -236,12 +238,17 @@ class _Layers:
         yield self.product("router", mine, m.experts, m.hidden, count, FORWARD, "bf16", 0.0)
         width = m.expert_hidden or m.hidden
         pairs = mine * m.active_experts
-        work = 2 * pairs * m.mlp_matrices * width * ffn / s.etp
-        precision = {"fp8_static": "fp8"}.get(self.style.linear, self.style.linear)
-        for phase in (FORWARD, BACKWARD, WEIGHTS):
-            yield Operator("experts", "moe", m=mine * s.ep, k=width, n=ffn, experts=m.experts, topk=m.active_experts,
-                           ranks=s.ep, groups=s.etp, flops=work, precision=precision, count=count, phase=phase,
-                           active=m.mlp_matrices, context=pairs)  # fmt: skip
+        # Balanced experts as grouped products: each expert's rows fill whole tiles; weights are read by every expert.
+        local = np.maximum(m.experts / s.ep, 1.0)[()]
+        rows_each = np.ceil(np.maximum(pairs / local, 1.0) / TILE) * TILE
+        form = self.style.linear
+        still = {"fp8": "fp8_static"}.get(form, form)
+        for n, k in (((m.mlp_matrices - 1) * ffn / s.etp, width), (width, ffn / s.etp)):
+            yield self.grouped(local, rows_each, n, k, count, FORWARD, form)
+            yield self.grouped(local, rows_each, k, n, count, BACKWARD, form)
+            if not self.frozen:
+                yield Operator("experts", "gemm", m=n * local, n=k, k=rows_each, flops=2 * local * rows_each * n * k,
+                               precision=still, count=count, phase=WEIGHTS, experts=local)  # fmt: skip
         # stored activations of the gate, and tokens permuted and joined in 16 bits
         rows = pairs * VALUE
         for phase, gate in ((FORWARD, 3.0), (BACKWARD, 5.0)):
@@ -277,6 +284,13 @@ class _Layers:
         size = BYTES.get(number, 2.0)
         return Operator(name, "gemm", m=m, n=n, k=k, flops=2 * m * n * k, weight_bytes=n * k * size,
                         read_bytes=m * k * size, write_bytes=m * n * VALUE, precision=number, count=count, phase=phase)  # fmt: skip
+
+    def grouped(self, local: Any, rows: Any, n: Any, k: Any, count: Any, phase: str, number: str) -> Operator:
+        """The products of all local experts at once."""
+        size = BYTES.get(number, 2.0)
+        return Operator("experts", "gemm", m=local * rows, n=n, k=k, flops=2 * local * rows * n * k,
+                        weight_bytes=local * n * k * size, read_bytes=local * rows * k * size, write_bytes=local * rows * n * VALUE,
+                        precision=number, count=count, phase=phase, experts=local)  # fmt: skip
 
     def moved(self, name: str, traffic: Any, count: Any, phase: str, passes: Any = None, kernels: float = 1.0) -> Operator:
         """Kernels that stream bytes; a stack that does not fuse them makes more passes."""

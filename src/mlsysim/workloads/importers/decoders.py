@@ -208,35 +208,38 @@ def mixture(c: Config, values: dict[str, Any]) -> None:
     elif shared:
         values["shared_expert_ffn"] = shared
     sparse = _sparse_layers(c, layers)
-    if sparse < layers:
+    if not all(sparse):
         values["ffn"] = c.number("dense_intermediate_size", "intermediate_size_mlp", *FFN)
-        first = c.count("first_k_dense_replace", "moe_layer_start_index")
-        if first and sparse == layers - first:
-            values["first_dense_layers"] = first
+        first = sparse.index(True) if any(sparse) else 0
+        if all(sparse[first:]):
+            values["first_dense_layers"] = float(first)
         else:
-            values["moe_layers"] = sparse
+            values["moe_layers"] = float(sum(sparse))
 
 
-def _sparse_layers(c: Config, layers: float) -> float:
-    """Layers with experts."""
-    depth = int(min(layers, 1e5))
+def _sparse_layers(c: Config, layers: float) -> list[bool]:
+    """Whether each layer has experts."""
+    depth = int(min(layers, 1e4))
     every = c.get("moe_layer_freq", "moe_layers_freq")
     named = c.get("moe_layers_enum")
     if isinstance(named, str):
-        return float(len([part for part in named.split(",") if part.strip()]))
+        chosen = {part.strip() for part in named.split(",")}
+        return [str(i) in chosen for i in range(depth)]
     if isinstance(every, list):
-        return float(sum(bool(entry) for entry in every[:depth]))
+        if len(every) < depth:
+            c.problems.append(f"moe_layer_freq: expected an entry for each of {depth} layers, found {len(every)}")
+        return [bool(entry) for entry in every[:depth]]
     step = (
         every if every is not None else c.get("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_interval")
     )
     if step is not None and (not isinstance(step, int) or isinstance(step, bool) or step < 1):
         c.problems.append(f"layers with experts: expected every so many, found {step!r:.40}")
-        return layers
+        step = 1
     step = int(step or 1)
     first = int(c.count("first_k_dense_replace", "moe_layer_start_index"))
     without = {entry for entry in c.sequence("mlp_only_layers") if isinstance(entry, int)}
     offset = 0 if every is not None else 1
-    return float(sum(i >= first and i not in without and (i + offset) % step == 0 for i in range(depth)))
+    return [i >= first and i not in without and (i + offset) % step == 0 for i in range(depth)]
 
 
 def routed(c: Config, *, correction: bool = False, shared_gate: bool = False, **family: Any) -> Draft:

@@ -74,7 +74,7 @@ def cached(name: str, revision: str, file: str = "config.json") -> Path | None:
     return found if re.fullmatch(r"[\w.-]+", commit) and found.is_file() else None
 
 
-def fetched(name: str, revision: str, file: str = "config.json", timeout: float = TIMEOUT) -> tuple[bytes, str]:
+def fetched(name: str, revision: str, file: str = "config.json", timeout: float | None = None) -> tuple[bytes, str]:
     """The text of a file of a repository, and its address.
 
     Raises:
@@ -82,6 +82,7 @@ def fetched(name: str, revision: str, file: str = "config.json", timeout: float 
         MissingExtraError: the model is gated, and the package that knows the user's login is not installed
     """
     address = f"{endpoint()}/{name}/resolve/{urllib.parse.quote(revision, safe='')}/{file}"
+    timeout = TIMEOUT if timeout is None else timeout
     found: list[Any] = []
     # Looking up a name ignores time-outs, so the request waits in a thread of its own.
     worker = threading.Thread(target=_request, args=(address, timeout, found), daemon=True)
