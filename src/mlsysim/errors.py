@@ -128,7 +128,9 @@ def normalised(name: str, points: bool = False) -> str:
     text = name.casefold()
     kept = []
     for place, character in enumerate(text):
-        inside = points and character == "." and text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit()
+        inside = (
+            points and character == "." and text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit()
+        )
         if character.isalnum() or character == "+" or inside:
             kept.append(character)
     return "".join(kept)

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,7 +144,7 @@ FAULTS = [
 @pytest.mark.parametrize(("change", "message"), FAULTS)
 def test_a_fault_of_a_teachers_file_is_told_in_one_line(tmp_path, change, message):
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"exercises": {"mine": {**GOOD, **change}}}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": {"mine": {**GOOD, **change}}}), encoding="utf-8")
     with pytest.raises(CatalogError, match=message) as caught:
         learn.read(path)
     assert str(caught.value).startswith(f"{path}: mine: ")
@@ -155,14 +154,14 @@ def test_a_fault_of_a_teachers_file_is_told_in_one_line(tmp_path, change, messag
 def test_all_faults_of_a_file_are_told_together_and_computing_finds_the_rest(tmp_path):
     path = tmp_path / "mine.yaml"
     both = {"one": {**GOOD, "wall": 0}, "two": {**GOOD, "unit": "W"}}
-    path.write_text(yaml.safe_dump({"exercises": both}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": both}), encoding="utf-8")
     with pytest.raises(CatalogError, match=r"one: wall.*two: unit"):
         learn.read(path)
     same = {**GOOD, "question": "{nothing}", "wrong": [{"times": 1.01, "because": "b"}]}
-    path.write_text(yaml.safe_dump({"exercises": {"mine": same}}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": {"mine": same}}), encoding="utf-8")
     with pytest.raises(CatalogError, match=r"mine: no argument named 'nothing'"):
         learn.read(path)["mine"].verify()
-    path.write_text(yaml.safe_dump({"exercises": {"mine": {**same, "question": "q"}}}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": {"mine": {**same, "question": "q"}}}), encoding="utf-8")
     with pytest.raises(CatalogError, match=r"wrong 1: leads to .* which is the right answer"):
         learn.read(path)["mine"].verify()
 
@@ -170,11 +169,11 @@ def test_all_faults_of_a_file_are_told_together_and_computing_finds_the_rest(tmp
 def test_a_text_reads_no_private_names(tmp_path):
     path = tmp_path / "mine.yaml"
     odd = {**GOOD, "question": "{hardware.define}"}
-    path.write_text(yaml.safe_dump({"exercises": {"mine": odd}}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": {"mine": odd}}), encoding="utf-8")
     with pytest.raises(UnknownEntryError, match="no field named 'define'"):
         _ = learn.read(path)["mine"].question
     odd["question"] = "{hardware.__class__}"  # no place at all: it stays as written
-    path.write_text(yaml.safe_dump({"exercises": {"mine": odd}}), encoding="utf-8")
+    path.write_text(json.dumps({"exercises": {"mine": odd}}), encoding="utf-8")
     assert learn.read(path)["mine"].question == "{hardware.__class__}"
 
 
@@ -232,7 +231,7 @@ def test_the_command_lists_asks_compares_and_exports(tmp_path):
     assert "right, 2 tries" in run("--wall", "5")
     assert "2 attempts" in run("--export", str(tmp_path / "out.csv"))
     assert "no exercise named" in run("kv", code=1)
-    assert "answer: expected a unit like GB, found no unit" in run("kv-cache-1", "-a", "7", code=1)
+    assert "expected a number with a unit, as '7 MB'" in run("kv-cache-1", "-a", "7", code=1)
     run("--answer", "7", code=2)
     assert json.loads(run("--schema"))["title"] == "exercises of mlsysim"
 

@@ -64,14 +64,19 @@ def test_more_requests_in_flight_are_slower_for_each_and_faster_for_all():
 def test_near_capacity_the_answer_is_a_word_and_not_a_number():
     answer = ask("Llama3_70B", "H100", 8192, 1024, tp_size=4, concurrency=np.array([4, 512]))
     assert answer.saturated.tolist() == [False, True]
-    assert np.isfinite(answer.si.ttft[0]) and np.isnan(answer.si.ttft[1])
-    assert np.isfinite(answer.si.throughput).all() and any("saturated" in note for note in answer.notes)
+    assert np.isfinite(answer.si.ttft[0])
+    assert np.isnan(answer.si.ttft[1])
+    assert np.isfinite(answer.si.throughput).all()
+    assert any("saturated" in note for note in answer.notes)
 
 
 def test_a_model_that_does_not_fit_is_an_answer():
     answer = ask("Llama3_70B", "H100", precision="fp16")
-    assert not answer.feasible and np.isnan(answer.si.tpot)
-    assert answer.limits[0].needed > answer.limits[0].available if hasattr(answer.limits[0], "needed") else answer.limits
+    assert not answer.feasible
+    assert np.isnan(answer.si.tpot)
+    assert (
+        answer.limits[0].needed > answer.limits[0].available if hasattr(answer.limits[0], "needed") else answer.limits
+    )
 
 
 def test_arrivals_that_a_server_can_take_leave_at_the_same_rate():
@@ -108,7 +113,8 @@ def test_prefill_and_decode_apart_do_not_stall_each_other():
     joined = ask("Llama3_70B", "H100", 4096, 512, tp_size=4)
     apart = ask("Llama3_70B", "H100", 4096, 512, tp_size=4, prefill_workers=2, decode_workers=1)
     assert apart.si.prefill_stall == 0 < joined.si.prefill_stall
-    assert apart.chips == 12 and joined.chips == 4
+    assert apart.chips == 12
+    assert joined.chips == 4
 
 
 def test_arrays_equal_scalars_and_intervals_hold_the_answer():

@@ -16,7 +16,9 @@ def board():
     return {(row.family, row.split, row.group): row for row in serving_scores()}
 
 
-@pytest.mark.parametrize(("family", "most"), [("serving_tpot", 0.14), ("serving_ttft", 0.32), ("serving_throughput", 0.15)])
+@pytest.mark.parametrize(
+    ("family", "most"), [("serving_tpot", 0.14), ("serving_ttft", 0.32), ("serving_throughput", 0.15)]
+)
 def test_errors_on_systems_that_were_not_fitted_stay_within_what_is_accepted(board, family, most):
     row = board[family, "open", "mode=agg"]
     assert row.median_abs_error <= most
@@ -35,7 +37,9 @@ def test_groups_add_up_to_the_whole(board):
     for (family, split, group), row in board.items():
         if group == "all":
             for column in ("mode", "system", "stack", "model"):
-                parts = [r for (f, s, g), r in board.items() if (f, s) == (family, split) and g.startswith(f"{column}=")]
+                parts = [
+                    r for (f, s, g), r in board.items() if (f, s) == (family, split) and g.startswith(f"{column}=")
+                ]
                 assert sum(part.n for part in parts) == row.n
 
 
@@ -57,18 +61,32 @@ def test_rows_for_json_have_what_a_reader_needs():
 
 
 def test_a_file_of_ones_own_is_scored_and_written_beside_its_measurements(tmp_path):
-    names = ["framework", "model", "system", "precision", "mode", "isl", "osl", "concurrency", "tp_size", "ttft_ms", "tpot_ms"]
+    names = [
+        "framework",
+        "model",
+        "system",
+        "precision",
+        "mode",
+        "isl",
+        "osl",
+        "concurrency",
+        "tp_size",
+        "ttft_ms",
+        "tpot_ms",
+    ]
     mine, out = tmp_path / "mine.csv", tmp_path / "out.csv"
     lines = [["vllm", "Llama3_8B", "h100_sxm", "bf16", "agg", 1024, 1024, 8, 1, 60, 7.0],
              ["vllm", "Llama9", "h100_sxm", "bf16", "agg", 1024, 1024, 8, 1, 60, 7.0]]  # fmt: skip
     with mine.open("w", newline="") as file:
         csv.writer(file).writerows([names, *lines])
     found = {(row.family, row.group): row for row in validate_file(mine, out)}
-    assert found["serving_tpot_raw", "all"].n == 2 and found["serving_tpot_raw", "all"].answered == 1
+    assert found["serving_tpot_raw", "all"].n == 2
+    assert found["serving_tpot_raw", "all"].answered == 1
     with out.open() as file:
         first, second = csv.DictReader(file)
     assert float(first["tpot_ms_low90"]) < float(first["tpot_ms_predicted"]) < float(first["tpot_ms_high90"])
-    assert np.isnan(float(second["tpot_ms_predicted"])) and "not in the catalog" in second["trouble"]
+    assert np.isnan(float(second["tpot_ms_predicted"]))
+    assert "not in the catalog" in second["trouble"]
     mine.write_text("framework,model\nvllm,Llama3_8B\n")
     with pytest.raises(CatalogError, match="columns are missing"):
         validate_file(tmp_path / "again.csv") if (tmp_path / "again.csv").exists() else validate_file(_copy(mine))

@@ -63,24 +63,31 @@ def test_a_split_over_ranks_loses_no_work(name, phase):
 def test_too_few_key_heads_are_copied_and_not_split():
     model = Models.Qwen3_235B_A22B  # 4 key-value heads
     one = next(o for o in operators(model, Work("decode", 8.0, 1.0, 100.0), Layout.of(8.0)) if o.name == "attention")
-    assert one.kv_heads == 1 and one.heads == 8
+    assert one.kv_heads == 1
+    assert one.heads == 8
 
 
 def test_projections_are_fused():
     names = [one.name for one in operators(Models.Llama3_8B, Work("decode", 1.0, 1.0, 100.0), Layout())]
     assert names.count("attention_qkv") == names.count("mlp_up") == names.count("attention_norm") == 1
     run = {one.name: one for one in operators(Models.Llama3_8B, Work("decode", 1.0, 1.0, 100.0), Layout())}
-    assert run["attention_qkv"].n == (32 + 8 + 8) * 128 and run["mlp_up"].n == 2 * 14336
+    assert run["attention_qkv"].n == (32 + 8 + 8) * 128
+    assert run["mlp_up"].n == 2 * 14336
     # A quantised product has a kernel more than one in 16 bits.
-    narrow = {one.name: one for one in operators(Models.Llama3_8B, Work("decode", 1.0, 1.0, 100.0), Layout(), Numerics(linear="fp8"))}
+    narrow = {
+        one.name: one
+        for one in operators(Models.Llama3_8B, Work("decode", 1.0, 1.0, 100.0), Layout(), Numerics(linear="fp8"))
+    }
     assert kernels(narrow["mlp_up"]) == kernels(run["mlp_up"]) + 1
 
 
 def test_latent_attention_is_absorbed_in_decode_only():
     decode = {one.name: one for one in operators(Models.DeepSeek_V3, Work("decode", 1.0, 1.0, 100.0), Layout())}
     prefill = {one.name: one for one in operators(Models.DeepSeek_V3, Work("prefill", 1.0, 100.0, 0.0), Layout())}
-    assert "latent_absorb_keys" in decode and "latent_kv_up" not in decode
-    assert "latent_kv_up" in prefill and "latent_absorb_keys" not in prefill
+    assert "latent_absorb_keys" in decode
+    assert "latent_kv_up" not in decode
+    assert "latent_kv_up" in prefill
+    assert "latent_absorb_keys" not in prefill
     # One vector of 512 + 64 values a token, read once whatever the number of heads.
     assert decode["latent_attention"].read_bytes == pytest.approx(100 * 576 * 2 + 128 * 576 * 2)
 
@@ -101,7 +108,9 @@ def test_windows_cap_what_decode_reads():
     assert run["window_attention"].count == run["attention"].count == 18
 
 
-@pytest.mark.parametrize("name", ["Llama3_8B", "DeepSeek_V3", "GPT_OSS_120B", "Qwen3_5_397B_A17B", "GLM_5", "Jamba_v0_1"])
+@pytest.mark.parametrize(
+    "name", ["Llama3_8B", "DeepSeek_V3", "GPT_OSS_120B", "Qwen3_5_397B_A17B", "GLM_5", "Jamba_v0_1"]
+)
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_arrays_equal_scalars(name, phase):
     batch, context = np.array([1.0, 3.0, 64.0]), np.array([100.0, 5000.0, 2048.0])
@@ -111,6 +120,8 @@ def test_arrays_equal_scalars(name, phase):
 
     together = operators(Models[name], work(batch, context), Layout.of(1.0, ep=4.0))
     for i in range(3):
-        for many, one in zip(together, operators(Models[name], work(batch[i], context[i]), Layout.of(1.0, ep=4.0)), strict=True):
+        for many, one in zip(
+            together, operators(Models[name], work(batch[i], context[i]), Layout.of(1.0, ep=4.0)), strict=True
+        ):
             assert np.broadcast_to(many.flops, 3)[i] == pytest.approx(float(one.flops))
             assert np.broadcast_to(many.bytes, 3)[i] == pytest.approx(float(one.bytes))

@@ -20,6 +20,7 @@ class TrainingStack(Spec):
     dropout: Count
     selective: str
     gradient: Bytes
+    gradient_kept: Bytes
     gathered: Bytes
     loss: Bytes
     overlap_tensor: Count

@@ -303,7 +303,7 @@ def audit(
     rows = [[name.replace("_", " "), shown(getattr(inside, name), units.get(name))] for name in found.__dataclass_fields__
             if name != "accelerators"]  # fmt: skip
     rows.append(["accelerators", "; ".join(found.accelerators) or "none reported by nvidia-smi or rocm-smi"])
-    if answer is not None:
+    if answer is not None and model is not None:
         verdict = "fits" if answer.feasible else "does not fit"
         rows.append(
             [

@@ -17,7 +17,7 @@ import numpy as np
 from .. import physics
 from ..catalog import Hardware, Infra, Models, Systems
 from ..catalog.spec import Spec
-from ..errors import InvalidInputError, MLSysimError, UnknownEntryError, alternatives, nearest
+from ..errors import InvalidInputError, MLSysimError, UnitError, UnknownEntryError, alternatives, nearest
 from ..record import field_units
 from ..solvers import resolver_named
 from ..solvers.ledger import citation, formula
@@ -190,6 +190,7 @@ def equation_named(name: str) -> Callable[..., Any]:
     raise UnknownEntryError("equation", name, nearest(name, there)[:1])
 
 
+BARE = re.compile(r"\s*[+-]?[\d._]+(?:[eE][+-]?\d+)?\s*")
 PERCENT = re.compile(r"\s*([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*%\s*")
 
 
@@ -217,6 +218,10 @@ def understood(prediction: Any, unit: str | None, wanted: str, words: tuple[str,
         prediction = float(percent[1]) / 100
     if isinstance(prediction, bool) or prediction is None:
         raise InvalidInputError(f"answer: expected a number in a unit like {wanted}, found {prediction!r}")
+    if isinstance(prediction, str) and unit != "1" and BARE.fullmatch(prediction):
+        raise UnitError(
+            f"answer: expected a number with a unit, as '{prediction.strip()} {wanted}', found {prediction!r}"
+        )
     number = float(si(prediction, unit, "answer"))
     if not np.isfinite(number):
         raise InvalidInputError(f"answer: expected a finite number, found {prediction!r}")

@@ -198,7 +198,7 @@ def _asked(*command: str) -> str:
 
 def _blas() -> str:
     try:
-        config: Any = np.show_config(mode="dicts")  # type: ignore[call-arg]
+        config: Any = np.show_config(mode="dicts")
         found = config["Build Dependencies"]["blas"]
         return f"{found['name']} {found.get('version', '')}".strip()
     except (TypeError, KeyError):

@@ -28,6 +28,9 @@ SPLITS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
 TILE_ROWS = np.repeat(_TILES[:, 0], len(SPLITS))
 TILE_COLUMNS = np.repeat(_TILES[:, 1], len(SPLITS))
 TILE_SPLITS = np.tile(SPLITS, len(_TILES))
+LARGE = (TILE_SPLITS == 1) & (TILE_ROWS * TILE_COLUMNS >= 128 * 64)
+WAVES_OF_LARGE = 8.0
+"""Where tiles of 128 x 128 fill all cores so many times, a library neither splits nor takes small tiles."""
 LEAST_DEPTH = 128.0
 """A slice of the inner dimension is not cut shorter than this."""
 BLOCK = 1024
@@ -69,26 +72,44 @@ def gemm(
     The library tries tiles and splits; the best of them counts. ``quantise`` is the number of passes that turn the
     bf16 activations into the operand's format before the product.
     """
-    x, w, y = operand
-    rows, columns, depth = (np.asarray(value, dtype=np.float64)[..., None] for value in (m, n, k))
-    count = tiles.tile_count(rows, columns, TILE_ROWS, TILE_COLUMNS, TILE_SPLITS)
-    waves = tiles.wave_count(count, c.cores, p.get("smooth", 0.3))
-    height = TILE_ROWS if c.matrix else np.minimum(TILE_ROWS, rows)  # vector units do not compute empty rows
-    slice_depth = 64 * np.ceil(depth / (64 * TILE_SPLITS))
-    math = tiles.tile_math_time(height, TILE_COLUMNS, slice_depth, waves, c.cores, peak, p["compute"])
-    feed = tiles.tile_feed_time(height, TILE_COLUMNS, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
-    weights, activations, output = columns * depth * w, rows * depth * x, rows * columns * y
-    missed = tiles.miss_share(weights + activations + output, c.cache, p["reach"])
-    split = TILE_SPLITS > 1
-    traffic = weights * missed + activations + output + split * 4 * rows * columns
-    memory = traffic / (p["memory"] * c.bandwidth)
-    time = tiles.gemm_time(p["launch"], math, feed, memory, 1 + p["overlap"], waves, p["wave"], split * p["split"])
-    best = np.where(depth / TILE_SPLITS >= np.where(split, LEAST_DEPTH, 0.0), time, np.inf).min(axis=-1)
+    many = np.asarray(m) * n >= WAVES_OF_LARGE * c.cores * 128 * 128
+    if many.ndim == 0:
+        best = _best_tile(p, c, m, n, k, peak, operand, LARGE if many else slice(None))
+    else:
+        rows, columns, depth = np.broadcast_arrays(m, n, k)
+        many = np.broadcast_to(many, rows.shape)
+        best = np.empty(rows.shape)
+        for mine, tried in ((many, LARGE), (~many, slice(None))):
+            if mine.any():
+                best[mine] = _best_tile(p, c, rows[mine], columns[mine], depth[mine], peak, operand, tried)
     if quantise:
-        moved = (rows * depth)[..., 0] * (2 + x)
+        moved = np.multiply(m, k) * (2 + operand[0])
         best = best + quantise * p["quantise"] + moved / (p.get("quantise_memory", 0.5) * c.bandwidth)
     eager = p.get("eager", 0.0)
     return np.asarray(tiles.smooth_maximum(best, eager, 6.0) if eager else best)
+
+
+def _best_tile(
+    p: Parameters, c: Chip, m: Any, n: Any, k: Any, peak: float, operand: tuple[float, float, float], tried: Any
+) -> NDArray[np.float64]:
+    """Seconds of the product with the best of some tiles and splits."""
+    x, w, y = operand
+    rows, columns, depth = (np.asarray(value, dtype=np.float64)[..., None] for value in (m, n, k))
+    tall, broad, splits = TILE_ROWS[tried], TILE_COLUMNS[tried], TILE_SPLITS[tried]
+    count = tiles.tile_count(rows, columns, tall, broad, splits)
+    waves = tiles.wave_count(count, c.cores, p.get("smooth", 0.3))
+    height = tall if c.matrix else np.minimum(tall, rows)  # vector units do not compute empty rows
+    slice_depth = 64 * np.ceil(depth / (64 * splits))
+    math = tiles.tile_math_time(height, broad, slice_depth, waves, c.cores, peak, p["compute"])
+    feed = tiles.tile_feed_time(height, broad, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
+    weights, activations, output = columns * depth * w, rows * depth * x, rows * columns * y
+    missed = tiles.miss_share(weights + activations + output, c.cache, p["reach"])
+    split = splits > 1
+    traffic = weights * missed + activations + output + split * 4 * rows * columns
+    memory = traffic / (p["memory"] * c.bandwidth)
+    time = tiles.gemm_time(p["launch"], math, feed, memory, 1 + p["overlap"], waves, p["wave"], split * p["split"])
+    best = np.where(depth / splits >= np.where(split, LEAST_DEPTH, 0.0), time, np.inf).min(axis=-1)
+    return np.asarray(best)
 
 
 def context_attention(

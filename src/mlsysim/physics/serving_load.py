@@ -61,7 +61,7 @@ def stalled_token_time(step: Seconds, running: Count, share: Fraction, prefill: 
         (generation stalls), as a balance over one cycle of a closed loop.
 
     Examples:
-        >>> stalled_token_time(0.01, 11.0, 1.0, 0.1, 1000.0)  # ten others, a tenth of a second each, over 1000 tokens
+        >>> round(float(stalled_token_time(0.01, 11.0, 1.0, 0.1, 1000.0)), 6)  # ten others, a tenth of a second each, over 1000 tokens
         0.011
     """
     return step + np.maximum(running - 1, 0.0) * share * prefill / output
@@ -94,7 +94,7 @@ def first_token_time(
         Mean position in a batch arrival, (B - 1) / 2: L. Kleinrock, Queueing Systems, volume 1 (1975), chapter 4.
 
     Examples:
-        >>> first_token_time(0.02, 0.1, 0.01, 5.0, 0.2, 11.0, 0.1)
+        >>> round(float(first_token_time(0.02, 0.1, 0.01, 5.0, 0.2, 11.0, 0.1)), 6)
         0.27
     """
     return fixed + prefill + steps * step + burst * np.maximum(running - 1, 0.0) / 2 * shared
@@ -121,7 +121,7 @@ def slot_wait(asked: Count, running: Count, residence: Seconds) -> Seconds:
         J. D. C. Little, A proof for the queuing formula L = lambda W, Operations Research 9 (1961) 383-387.
 
     Examples:
-        >>> slot_wait(64.0, 32.0, 10.0)
+        >>> round(float(slot_wait(64.0, 32.0, 10.0)), 6)
         10.0
     """
     return np.maximum(asked - running, 0.0) / running * residence
@@ -150,9 +150,9 @@ def cache_pool(capacity: Bytes, share: Fraction, weights: Bytes, reserve: Bytes,
         section 4 and figure 1.
 
     Examples:
-        >>> cache_pool(80e9, 0.9, 16e9, 3e9) / 1e9
+        >>> round(float(cache_pool(80e9, 0.9, 16e9, 3e9)) / 1e9, 1)
         53.0
-        >>> round(cache_pool(80e9, 0.9, 16e9, 3e9, 1.0) / 1e9, 1)
+        >>> round(float(cache_pool(80e9, 0.9, 16e9, 3e9, 1.0)) / 1e9, 1)
         54.9
     """
     of_all = share * capacity - weights - reserve
@@ -183,7 +183,7 @@ def burst_wait_tail(burst: Fraction, running: Count, shared: Seconds, tail: Frac
         chapter 4) and of none.
 
     Examples:
-        >>> burst_wait_tail(0.2, 11.0, 0.1)
+        >>> round(float(burst_wait_tail(0.2, 11.0, 0.1)), 6)
         0.95
     """
     return np.maximum(1 - tail / np.maximum(burst, 1e-12), 0.0) * np.maximum(running - 1, 0.0) * shared

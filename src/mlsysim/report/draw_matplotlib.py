@@ -97,7 +97,13 @@ def _draw(axes: Any, mark: Any, texts: list[tuple[float, float, str, str]]) -> N
         look: dict[str, Any] = (
             {"s": 16, "alpha": 0.6, "color": "0.65", "edgecolors": "none", "zorder": 2, "rasterized": True}
             if mark.faint
-            else {"s": 46, "color": _colour(mark.style), "edgecolors": "black", "linewidths": 0.6, "zorder": 4}
+            else {
+                "s": 46 if len(mark.x) <= 30 else 12,
+                "color": _colour(mark.style),
+                "edgecolors": "black",
+                "linewidths": 0.6 if len(mark.x) <= 30 else 0.2,
+                "zorder": 4,
+            }
         )
         axes.scatter(mark.x, mark.y, marker=MARKS[mark.style % len(MARKS)], label=mark.label, **look)
         texts += [(x, y, text, "black") for x, y, text in zip(mark.x, mark.y, mark.texts, strict=False) if text]

@@ -71,10 +71,11 @@ def _draw(objects: Any, figure: Any, mark: Any, chart: Chart) -> None:
                                 name=mark.label, showlegend=place == 0, legendgroup=mark.label)
             )  # fmt: skip
     elif isinstance(mark, Heat):
-        values = np.where(np.isfinite(mark.values), mark.values, None)
+        table = np.asarray(mark.values, dtype=float)
+        values = [[value if np.isfinite(value) else None for value in row] for row in table.tolist()]
         figure.add_trace(
             objects.Heatmap(
-                x=list(mark.x), y=list(mark.y), z=values.tolist(), colorscale="Cividis", colorbar={"title": mark.label}
+                x=list(mark.x), y=list(mark.y), z=values, colorscale="Cividis", colorbar={"title": mark.label}
             )
         )
         figure.update_xaxes(type="category")

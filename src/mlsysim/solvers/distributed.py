@@ -222,7 +222,8 @@ class DistributedModel(ForwardModel):
             fleet: a fleet or a node, or its name; every chip is used, so data-parallel ranks follow from the others
             batch_size: samples of one optimizer step over the whole fleet; may be an array
             precision: number format of the arithmetic
-            efficiency: share of the arithmetic peak that kernels reach, in (0, 1]
+            efficiency: share of the arithmetic peak that kernels reach, in (0, 1]; or ``"measured"``: every kernel at the
+                efficiency it was measured to reach, on a stack such as Megatron's (see ``TrainingStepModel``)
             tp_size: tensor-parallel ranks
             pp_size: pipeline stages
             ep_size: expert-parallel ranks; they hold different experts and different data
@@ -269,6 +270,10 @@ class DistributedModel(ForwardModel):
                          seq_len=seq_len, moe_routing_imbalance_factor=moe_routing_imbalance_factor, cp_size=cp_size,
                          sequence_parallel=sequence_parallel, schedule=schedule, fused_attention=fused_attention,
                          optimizer=optimizer, lora_rank=lora_rank)  # fmt: skip
+        if isinstance(efficiency, str):
+            from .training_step import measured_step
+
+            return measured_step(arguments)
         border = Border()
         network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)

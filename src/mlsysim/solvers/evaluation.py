@@ -184,7 +184,7 @@ class SystemEvaluator:
             if np.ndim(value) or isinstance(value, (list, tuple)):
                 border.problems.append(f"{name}: a scorecard takes one number; sweep the resolvers themselves")
         border.close()
-        own = getattr(device, "accelerator", device)
+        own: Any = getattr(device, "accelerator", device)
         if fleet is not None and not isinstance(device, Fleet) and own.id != fleet.node.accelerator.id:
             raise InvalidInputError(f"hardware_obj: {fleet.id} holds {fleet.node.accelerator.id}, not {own.id}")
         if isinstance(device, Fleet):

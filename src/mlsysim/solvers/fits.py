@@ -169,6 +169,6 @@ def fits(model: Any, hardware: Any, context: Any = 8192, batch_size: Any = 1, **
     Examples:
         >>> answer = fits("Llama3_8B", "H100", context=8192)
         >>> bool(answer.feasible), answer.engine_batch
-        (True, 48.0)
+        (True, 53.0)
     """
     return FitSolver().solve(model, hardware, context, batch_size, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -199,7 +199,9 @@ class TrainingStepModel(ForwardModel):
         wires = Wires(links.domain, links.inside, links.across, links.across_latency)
         times = step_times(_machine(device), network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp)
         master, first, second = optimizer_bytes(update, work, Defaults["Training"].si.master_weight)
-        recipe = Recipe(states=master + first + second)
+        kept = entry.si.gradient_kept
+        # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
+        recipe = Recipe(weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()], gradient=kept, states=master + first + second + 4.0 - kept)
         held = footprint(
             work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, data=data, chunks=chunks,
             microbatches=steps, zero=level, recompute=recompute, sequence_parallel=shared,
@@ -241,6 +243,37 @@ class TrainingStepModel(ForwardModel):
         )  # fmt: skip
 
 
+def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
+    """A question of ``DistributedModel`` with ``efficiency="measured"``.
+
+    Raises:
+        InvalidInputError: another word than measured, or an argument that has no meaning there
+    """
+    asked = dict(arguments)
+    border = Border()
+    border.choice("efficiency", asked.pop("efficiency"), ("measured",))
+    count = border.count("microbatch_count", asked.pop("microbatch_count"))
+    count = count * border.count("gradient_accumulation_steps", asked.pop("gradient_accumulation_steps"))
+    for name, neutral in (("topology_override", None), ("congestion_factor", 1.0), ("straggler_factor", 1.0),
+                          ("moe_routing_imbalance_factor", 1.0)):  # fmt: skip
+        if np.any(np.asarray(asked.pop(name) != neutral)):
+            border.problems.append(f"{name}: has no meaning with efficiency='measured'; leave it out, or give an efficiency in (0, 1]")
+    border.flag("overlap_comm", asked.pop("overlap_comm"))
+    asked.pop("overlap_efficiency")
+    lora, rank = border.flag("is_lora", asked.pop("is_lora")), asked.pop("lora_rank")
+    asked.pop("fused_attention")
+    machine = plan_rules.fleet_of(border, asked["fleet"])
+    batch = border.count("batch_size", asked["batch_size"])
+    ranks = [border.count(name, asked[name]) for name in ("tp_size", "pp_size", "cp_size")]
+    border.close()
+    chips = wiring(machine, textbook().link_latency).chips
+    data = np.maximum(np.floor(chips / (ranks[0] * ranks[1] * ranks[2])), 1.0)
+    samples = np.maximum(np.ceil(batch / (data * count)), 1.0)[()]
+    if lora:
+        asked["lora_rank"] = Defaults["Training"].si.adapter_rank if rank is None else rank
+    return TrainingStepModel().solve(microbatch_size=samples, expert_tp=asked["tp_size"] if np.any(np.asarray(asked["ep_size"]) > 1) else None, **asked)
+
+
 def linear_format(name: str) -> str:
     """Format of the products of layers, as kernels name it.
 
@@ -280,7 +313,9 @@ def _checked(layout: Layout, work: Any, chips: Any, batch: Any) -> Any:
     """Where a plan can be laid out; a single one that cannot is refused with plans near by."""
     plan = Plan(dp=layout.data, tp=layout.tp, pp=layout.pp, ep=1.0, cp=layout.cp, chunks=layout.chunks,
                 microbatches=layout.microbatches, zero=layout.zero, recompute=layout.recompute, schedule=layout.schedule)  # fmt: skip
-    good, problems = plan_rules.layout(plan, work, chips)
+    # A pipeline may count the embedding and the logits as layers of its first and last stage.
+    layers = work.layers + np.where(np.asarray(layout.pp) > 1, 2.0, 0.0)[()]
+    good, problems = plan_rules.layout(plan, replace(work, layers=layers), chips)
     experts = work.shape.experts
     ranks = layout.data * layout.cp * layout.tp
     fits = (experts % layout.ep == 0) & (ranks % (layout.ep * layout.etp) == 0)

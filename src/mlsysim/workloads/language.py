@@ -120,9 +120,7 @@ def operators(
 class _Pass:
     """Numbers that all operators of a pass share."""
 
-    def __init__(
-        self, model: Transformer, work: Work, layout: Layout, numerics: Numerics, evenness: Count
-    ) -> None:
+    def __init__(self, model: Transformer, work: Work, layout: Layout, numerics: Numerics, evenness: Count) -> None:
         self.m = model.si
         self.work, self.layout, self.numerics = work, layout, numerics
         self.evenness = evenness
