@@ -37,7 +37,7 @@ def _(mlsysim, mo):
     devices = mo.ui.multiselect(mlsysim.Hardware.ids("cloud"), value=["A100", "H100", "H200"], label="devices")
     prompt = mo.ui.slider(steps=[128, 512, 1024, 2048, 4096, 8192, 16384], value=2048, label="prompt", show_value=True)
     batch = mo.ui.slider(steps=[1, 2, 4, 8, 16, 32, 64, 128], value=8, label="requests at once", show_value=True)
-    ttft = mo.ui.slider(50, 2000, 50, value=500, label="first token within [ms]", show_value=True)
+    ttft = mo.ui.slider(50, 2000, 50, value=600, label="first token within [ms]", show_value=True)
     itl = mo.ui.slider(5, 100, 5, value=20, label="then one every [ms]", show_value=True)
     rate = mo.ui.slider(1, 100, 1, value=10, label="requests a second", show_value=True)
     mo.vstack([mo.hstack([model, devices], justify="start"), mo.hstack([prompt, batch, rate], justify="start"),
@@ -62,7 +62,7 @@ def _(batch, devices, itl, mlsysim, mo, model, prompt, ttft):
 
 @app.cell
 def _(answers, mo, viz):
-    mo.hstack([viz.plot_latency_waterfall(answer, backend="plotly") for answer in list(answers.values())[:2]])
+    mo.ui.tabs({name: viz.plot_latency_waterfall(answer, backend="plotly") for name, answer in answers.items()})
     return
 
 

@@ -1,15 +1,37 @@
-"""What MkDocs does besides rendering: list the modules of a package, and turn TeX into MathML."""
+"""What MkDocs does besides rendering: lists made from code and data, figures, and TeX turned into MathML.
+
+A page says where a list goes by a comment of its own line: ``<!-- modules of mlsysim.physics -->``, the same with
+``: roofline gemm`` for some of them, or the name of a list of ``listings`` or of a figure of ``figures``.
+"""
 
 from __future__ import annotations
 
 import html
+import importlib.util
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
 SOURCE = Path(__file__).parents[2] / "src"
-MARKER = re.compile(r"^<!-- modules of ([\w.]+) -->$", re.MULTILINE)
+MODULES = re.compile(r"^<!-- modules of ([\w.]+)(?:: ([\w ]+))? -->$", re.MULTILINE)
+LISTING = re.compile(r"^<!-- list of ([\w ]+) -->$", re.MULTILINE)
+FIGURE = re.compile(r"^<!-- figure (\w+) -->$", re.MULTILINE)
 ARITHMATEX = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def neighbour(name: str) -> Any:
+    """A module of this folder; it is no package, and the builder does not put it on the path."""
+    if f"_hooks_{name}" in sys.modules:
+        return sys.modules[f"_hooks_{name}"]
+    spec = importlib.util.spec_from_file_location(f"_hooks_{name}", HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # data classes look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def modules_of(package: str) -> list[str]:
@@ -19,16 +41,23 @@ def modules_of(package: str) -> list[str]:
 
 
 def expanded(markdown: str) -> str:
-    """A page with each marker replaced by a section for every module of the package it names."""
+    """A page with each marker of modules replaced by a section for every one of them."""
 
     def sections(found: re.Match[str]) -> str:
-        return "\n\n".join(f"## {name.rsplit('.', 1)[1]}\n\n::: {name}" for name in modules_of(found[1]))
+        names = [f"{found[1]}.{name}" for name in found[2].split()] if found[2] else modules_of(found[1])
+        return "\n\n".join(f"## {name.rsplit('.', 1)[1]}\n\n::: {name}" for name in names)
 
-    return MARKER.sub(sections, markdown)
+    return MODULES.sub(sections, markdown)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs with every page."""
+    if LISTING.search(markdown):
+        listings = neighbour("listings")
+        markdown = LISTING.sub(lambda found: listings.LISTS[found[1]](), markdown)
+    if FIGURE.search(markdown):
+        figures = neighbour("figures")
+        markdown = FIGURE.sub(lambda found: figures.drawn(found[1]), markdown)
     return expanded(markdown)
 
 

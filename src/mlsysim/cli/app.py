@@ -210,3 +210,4 @@ from . import commands_measured as _measured  # noqa: E402, F401  (registers its
 from . import commands_plan as _plan  # noqa: E402, F401  (registers its commands)
 from . import commands_search as _search  # noqa: E402, F401  (registers its commands)
 from . import commands_serve as _serve  # noqa: E402, F401  (registers its command)
+from . import commands_train as _train  # noqa: E402, F401  (registers its commands)

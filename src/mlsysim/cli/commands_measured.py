@@ -86,8 +86,9 @@ def calibrate(
     output: OutputOption = None,
 ) -> None:
     """Fit the efficiencies: of the catalog from the kernel tables, or of a device from your own measurements."""
-    from ..validation.calibrate import KERNELS, calibrate_device
+    from ..validation.calibrate import calibrate_device
     from ..validation.calibrate import calibrate as fit
+    from ..validation.data import KERNELS
 
     chosen = _chosen(context, output)
     found: dict[str, Any]

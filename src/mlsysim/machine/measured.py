@@ -309,8 +309,13 @@ class MeasuredMachine:
             wider = 0.0
             if not self.chip.names & {normalised(name) for name in fit.devices}:
                 wider = fit.transfer if self.chip.architecture in fit.architectures else fit.far
-                seen = ", ".join(fit.devices) or "no device"
-                notes = (f"{name}: {self.chip.id} was not measured; fitted on {seen}",)
+                seen = ", ".join(fit.devices)
+                told = (
+                    f"{self.chip.id} was not measured; fitted on {seen}"
+                    if seen
+                    else "assumed efficiency, measured nowhere"
+                )
+                notes = (f"{name}: {told}",)
             if fit.kernel != chosen and normalised(fit.scope) not in self.chip.names:
                 wider = float(np.hypot(wider, OUTSIDE))
                 notes = (*notes, f"{name}: no fit of kernel {chosen}; that of {fit.kernel} stands in")

@@ -23,6 +23,8 @@ from .chip import Chip, chip_of
 FAMILY = "convolution"
 RUNTIMES = ("eager", "compiled", "engine")
 """One kernel after the other from a host (PyTorch); compiled with element-wise work fused; a built engine of fused layers."""
+PROCESSORS = ("cpu", "tiny")
+"""Families of devices whose cores compute with vectors."""
 LAYOUTS = ("nchw", "nhwc")
 MATRIX = frozenset({"conv", "gemm", "moe", "scan"})
 ATTENTION = frozenset({"attention_context", "attention_decode", "mla"})
@@ -79,9 +81,9 @@ class NetworkTime:
         return np.maximum(self.compute_floor, self.memory_floor).sum(axis=0)
 
 
-def kernel_of(chip: Chip, runtime: str, layout: str) -> str:
-    """Name of the fit of a runtime on a kind of chip."""
-    if not chip.matrix and chip.generation == "other":
+def kernel_of(device: Device, runtime: str, layout: str) -> str:
+    """Name of the fit of a runtime on a kind of device."""
+    if device.family in PROCESSORS:
         return "processor"
     return "engine" if runtime == "engine" else f"{runtime}_{layout}"
 
@@ -100,7 +102,7 @@ def bench(
         library: fits in place of the catalog's
     """
     chip = chip_of(device)
-    kernel = kernel_of(chip, runtime, layout)
+    kernel = kernel_of(device, runtime, layout)
     fit = (library or family(FAMILY)).choose(chip.names, (chip.generation, ANY), kernel)
     seen = {normalised(name) for name in fit.devices}
     extra, notes = 0.0, chip.notes
@@ -161,7 +163,7 @@ def operator_times(p: Mapping[str, float], on: Bench, table: Mapping[str, Any]) 
     """Time of one run of each operator, by its kind."""
     c = on.chip
     work, moved = table["flops"], table["weight_bytes"] + table["read_bytes"] + table["write_bytes"]
-    grain = GRAINS.get(on.value, 8.0) if c.matrix else 1.0
+    grain = 1.0 if on.fit.kernel == "processor" else GRAINS.get(on.value, 8.0)
     fill = padded_share(table["n"], grain) * padded_share(table["k"], grain)
     tiles = np.ceil(table["m"] / TILE) * np.ceil(table["n"] / TILE) * table["groups"]
     cores = c.cores

@@ -26,6 +26,8 @@ NEEDED = (
 )  # fmt: skip
 DRAWN = 0.9
 """Mean length over the nominal one where lengths are drawn evenly between 0.8 and 1 times it."""
+UNCLEAR = "source_file=h200_sxm/"
+"""A sweep whose concurrency cannot be that of one replica: it holds weights of 235 GB on one H200 of 141 GB."""
 CHECKPOINTS = {
     ("Qwen3_32B", "fp8"): "fp8_dynamic",
     ("GPT_OSS_120B", "fp4"): "mxfp4",
@@ -149,6 +151,8 @@ def _case(table: Table, number: int) -> Case:
             trouble = trouble or "concurrency and batch disagree"
         if decoder.ranks > 8:
             trouble = trouble or "totals of disaggregated runs"
+        if text("source").startswith(UNCLEAR):
+            trouble = trouble or "load of a replica unclear"
     return Case(
         row=number, model=model, system=system, stack=stack, precision=checkpoint,
         cache=_cache(model, system, stack, checkpoint), mode=text("mode") or "agg", input=round(nominal[0] * drawn),

@@ -1,0 +1,215 @@
+"""Lists that pages show and nobody writes: walls, catalog, equations, sources, public names, decisions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mlsysim
+from mlsysim import physics
+from mlsysim.catalog import Hardware, Infra, Models, Systems
+
+DOCS = Path(__file__).parents[1]
+URL = re.compile(r"(https?://[^\s,;)]+)")
+DOI = re.compile(r"\b(?:doi:\s?)(10\.\d{4,}/[^\s;,]+[^\s;,.])")
+ARXIV = re.compile(r"\barXiv:\s?(\d{4}\.\d{4,5})")
+
+HEADS = {
+    "peak_fp16": "FP16", "peak_int8": "INT8", "memory_capacity": "memory", "memory_bandwidth": "bandwidth", "tdp": "TDP",
+    "release_year": "year", "max_context": "context", "active_parameters": "active", "multiply_adds": "multiply-adds",
+    "input_resolution": "input", "carbon_intensity": "carbon", "primary_source": "main source", "wue": "WUE", "pue": "PUE",
+    "electricity_price": "price", "accelerators_per_node": "per node", "link_bandwidth": "link", "nic_bandwidth": "NIC",
+    "price_input": "input", "price_output": "output", "oversubscription_ratio": "oversubscription",
+}  # fmt: skip
+COLUMNS = {
+    "hardware": ["release_year", "peak_fp16", "peak_int8", "memory_capacity", "memory_bandwidth", "tdp", "price"],
+    "language": ["release_year", "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads", "max_context"],
+    "multimodal": ["release_year", "parameters", "vision_parameters", "layers", "hidden", "kv_heads", "max_context"],
+    "models": ["release_year", "parameters", "layers", "multiply_adds", "input_resolution"],
+    "grids": ["carbon_intensity", "primary_source", "basis", "pue", "wue", "electricity_price"],
+    "racks": ["power", "cooling", "units_height"],
+    "datacenters": ["provider", "grid", "pue", "wue"],
+    "prices": ["provider", "accelerator", "accelerators", "price", "price_input", "price_output", "price_egress"],
+    "reliability": ["component", "mtbf", "accelerators", "failures", "duration"],
+    "nodes": ["accelerator", "accelerators_per_node", "link_bandwidth", "nic_bandwidth", "host_memory", "power"],
+    "fabrics": ["topology", "bandwidth", "latency", "oversubscription_ratio"],
+    "clusters": ["node", "count", "fabric", "region"],
+    "tiers": ["ram", "storage", "latency_budget"],
+}
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; bars in a cell are escaped."""
+    lines = [list(headers), ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def shown(fact: Any) -> str:
+    """A fact as its file states it, with thousands made readable."""
+    value = fact.value
+    if isinstance(value, float) and (value >= 1e6 or value == int(value)):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+            if value >= size:
+                value = f"{value / size:.4g} {letter}"
+                break
+    return f"{value} {fact.unit}".strip()
+
+
+def sources(entry: Any) -> str:
+    """The distinct sources of an entry: a number that links, or the kind and the reason on hover."""
+    found = []
+    for index, source in enumerate(dict.fromkeys(fact.source for fact in entry.facts.values()), 1):
+        title = f"{source.kind}: {source.title}" + (f" ({source.reason})" if source.reason else "")
+        title = title.replace('"', "'").replace("<", "&lt;").replace(">", "&gt;")
+        if source.url.startswith("http"):
+            found.append(f'<a href="{source.url}" title="{title}">{index}</a>')
+        else:
+            found.append(f'<span title="{title}">{source.kind}</span>')
+    return " ".join(found)
+
+
+def catalog(registry: Any, kind: str) -> str:
+    """A section for every family of a registry, a row for every entry."""
+    families: dict[str, list[Any]] = {}
+    for entry in registry.list():
+        families.setdefault(entry.family, []).append(entry)
+    parts = []
+    for family, entries in families.items():
+        keys = COLUMNS.get(family) or COLUMNS[kind]
+        keys = [key for key in keys if any(key in entry.facts for entry in entries)]
+        rows = [
+            [f"`{entry.id}`", entry.name, *(shown(entry.facts[key]) if key in entry.facts else "" for key in keys), sources(entry)]
+            for entry in entries
+        ]
+        heads = [HEADS.get(key, key.replace("_", " ")) for key in keys]
+        parts.append(f"## {family}\n\n{markdown_table(['id', 'name', *heads, 'sources'], rows)}")
+    return "\n\n".join(parts)
+
+
+def linked(text: str) -> str:
+    """Text with its addresses, DOIs and arXiv numbers as links, and `<` made safe."""
+    text = URL.sub(r"<\1>", text.replace("<", "&lt;"))
+    text = DOI.sub(r"[doi:\1](https://doi.org/\1)", text)
+    return ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+
+
+def walls() -> str:
+    """The 22 walls, a section each."""
+    parts = []
+    domain = ""
+    for wall in mlsysim.walls.all_walls():
+        if wall.domain != domain:
+            domain = wall.domain
+            parts.append(f"## {domain.capitalize()}")
+        solvers = ", ".join(f"`{name}`" for name in wall.resolvers)
+        papers = "; ".join(linked(source) for source in wall.sources)
+        parts.append(f"### {wall.number}. {wall.name}\n\n{wall.constraint[0].upper()}{wall.constraint[1:]}.\n\n"
+                     f"    {wall.equation}\n\n- Asked by {solvers}.\n- Source: {papers or 'by definition'}")  # fmt: skip
+    return "\n\n".join(parts)
+
+
+@functools.cache
+def equations() -> list[Callable[..., Any]]:
+    """Every equation of the package, by module."""
+    for module in pkgutil.iter_modules(physics.__path__):
+        import_module(f"mlsysim.physics.{module.name}")
+    unique = {(e.__module__, e.__name__): e for e in physics.EQUATIONS if e.__module__.startswith("mlsysim.")}
+    return [unique[key] for key in sorted(unique)]
+
+
+def formula(equation: Callable[..., Any]) -> str:
+    """The first formula of a docstring, in TeX."""
+    found = re.search(r"\.\. math::[ \t]*(.+(?:\n[ \t]+\S.*)*)", inspect.getdoc(equation) or "")
+    return " ".join(found[1].split()) if found else ""
+
+
+def section(equation: Callable[..., Any], name: str) -> str:
+    """A section of a docstring in one line."""
+    found = re.search(rf"^{name}:\n((?:[ ]+.*\n?|\n(?=[ ]))+)", inspect.getdoc(equation) or "", re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""
+
+
+def cheatsheet() -> str:
+    """Every equation in a line or two: what it is, formula, name."""
+    parts: list[str] = []
+    module = ""
+    for equation in equations():
+        if equation.__module__ != module:
+            module = equation.__module__
+            parts.append(f"## {module.rsplit('.', 1)[1].replace('_', ' ').capitalize()}")
+        first = (inspect.getdoc(equation) or "").split("\n")[0]
+        tex = formula(equation)
+        parts.append(f"**`{equation.__name__}`** {first}" + (f"\n\n$$ {tex} $$" if tex else ""))
+    return "\n\n".join(parts)
+
+
+def references() -> str:
+    """Every source that an equation cites, with the equations that cite it."""
+    citing: dict[str, list[str]] = {}
+    for equation in equations():
+        citing.setdefault(section(equation, "Source").rstrip("."), []).append(f"`{equation.__name__}`")
+    ordered = sorted(citing.items(), key=lambda pair: pair[0].lower())
+    return "\n".join(f"- {linked(source)}. Used by {', '.join(names)}." for source, names in ordered if source)
+
+
+def public_names() -> str:
+    """Every name that the top of the package has, with its first line and its home."""
+    rows = []
+    for name in mlsysim.__all__:
+        value = getattr(mlsysim, name)
+        kind = type(value).__name__ if not inspect.isclass(value) and not inspect.ismodule(value) else ""
+        if kind in ("Registry", "Family", "Named"):
+            first = "entries of the catalog, by name"
+        elif name == "ureg":
+            first = "the one registry of units"
+        else:
+            first = (inspect.getdoc(value) or "").split("\n")[0].replace(":meth:", "").replace(":class:", "")
+        home = mlsysim._WHERE.get(name) or mlsysim._MODULES.get(name) or ""
+        if home == "solvers" and name in mlsysim.solvers.RESOLVERS:
+            home = f"solvers.{mlsysim.solvers.RESOLVERS[name]}"
+        rows.append([f"`{name}`", first, f"`mlsysim.{home}`" if home else "`mlsysim`"])
+    return markdown_table(["name", "what it is", "home"], rows)
+
+
+def decisions() -> str:
+    """The decision records by number."""
+    lines = []
+    for path in sorted((DOCS / "decisions").glob("*.md")):
+        title = path.read_text(encoding="utf-8").split("\n")[0].lstrip("# ")
+        lines.append(f"- [{title}](../decisions/{path.name})")
+    return "\n".join(lines)
+
+
+def scoreboard() -> str:
+    """Errors of every family of predictions, one row for each split; groups are left to the command."""
+    from mlsysim.validation import board
+
+    rows = []
+    for makers in board.SUBJECTS.values():
+        for module, name in makers:
+            maker = getattr(import_module(f"mlsysim.validation.{module}"), name)
+            scores = maker(grouped=False) if "grouped" in inspect.signature(maker).parameters else maker()
+            rows += [row[:2] + row[3:] for row in board.table([s for s in scores if s.group == "all"])]
+    return markdown_table([*board.HEADER[:2], *board.HEADER[3:]], [[str(cell) for cell in row] for row in rows])
+
+
+LISTS: dict[str, Callable[[], str]] = {
+    "walls": walls,
+    "hardware": lambda: catalog(Hardware, "hardware"),
+    "models": lambda: catalog(Models, "models"),
+    "infrastructure": lambda: catalog(Infra, "infra"),
+    "systems": lambda: catalog(Systems, "systems"),
+    "equations": cheatsheet,
+    "sources": references,
+    "public names": public_names,
+    "decisions": decisions,
+    "scoreboard": scoreboard,
+}

@@ -1,0 +1,110 @@
+"""Answers about training as text, Markdown, CSV and JSON documents. Verdict first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..solvers.ledger import shown
+from .render import Shown
+
+DAY = 86400.0
+
+
+def training(step: Any, run: Any = None) -> Shown:
+    """The answer of ``mlsysim train``."""
+    i = step.si
+    low, high = (side.magnitude for side in step.interval()["step_latency_total"])
+    ranks = step.parallelism
+    rows = [
+        ("step", shown(i.step_latency_total, "second"), f"90 % interval {shown(low, 'second')} to {shown(high, 'second')}; light {shown(i.ideal_latency, 'second')}"),
+        ("throughput", f"{shown(i.tokens_per_second, '1')} token/s", f"{shown(i.tokens_per_second / i.chips, '1')} a chip, batch {float(i.batch):g} of {float(i.tokens_per_sample):g} tokens"),
+        ("MFU", f"{float(i.mfu):.1%}", f"HFU {float(i.hfu):.1%} of the {shown(i.peak, 'flop/second')} peak"),
+        *_memory_rows(i),
+    ]  # fmt: skip
+    rows += [(name, f"{float(share):.1%}", "of the step") for name, share in list(step.breakdown().items())[:7] if share > 0.001]
+    data: dict[str, Any] = {
+        "scenario": f"{step.question.arguments['model'].id} on {float(i.chips):g} chips",
+        "model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
+        "bottleneck": step.bottleneck, "step_s": float(i.step_latency_total), "step_low_s": float(low), "step_high_s": float(high),
+        "light_s": float(i.ideal_latency), "tokens_per_s": float(i.tokens_per_second), "mfu": float(i.mfu), "hfu": float(i.hfu),
+        "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
+        **{f"{name}_ranks": value for name, value in ranks.items()}, "stack": step.stack,
+        "breakdown": {name: float(share) for name, share in step.breakdown().items()}, "notes": list(step.notes),
+    }  # fmt: skip
+    if run is not None:
+        r = run.si
+        rows += [
+            ("run", f"{r.calendar_time / DAY:.1f} days", f"80 % between {r.earliest / DAY:.1f} and {r.latest / DAY:.1f} days; {float(r.steps):,.0f} steps"),
+            ("goodput", f"{float(r.goodput):.1%}", f"{float(r.expected_failures):.1f} failures expected, a checkpoint of {shown(r.checkpoint_size, 'byte')} every {shown(r.checkpoint_interval, 'second')}"),
+            ("chip hours", f"{float(r.chip_hours):,.0f}", f"loss {float(r.loss):.3f} nats a token; {float(r.tokens_per_parameter_ratio):.1f} times the tokens that are best for the compute"),
+            ("energy", shown(_known(r.facility_energy), "joule"), f"{shown(_known(r.operational_carbon), 'kilogram')} CO2e"),
+            ("cost", shown(_known(r.cost), "USD"), ""),
+        ]  # fmt: skip
+        data |= {"days": float(r.calendar_time) / DAY, "days_low": float(r.earliest) / DAY, "days_high": float(r.latest) / DAY,
+                 "goodput": float(r.goodput), "chip_hours": float(r.chip_hours), "energy_kwh": _finite(r.facility_energy / 3.6e6),
+                 "carbon_kg": _finite(r.operational_carbon), "cost_usd": _finite(r.cost)}  # fmt: skip
+    return Shown(f"{data['model']} trained on {float(i.chips):g} chips ({step.stack})", _verdict(step, run), rows,
+                 [*step.notes, *(() if run is None else run.notes)], _hint(step), data)  # fmt: skip
+
+
+def memory(step: Any) -> Shown:
+    """The answer of ``mlsysim memory``."""
+    i = step.si
+    rows = _memory_rows(i)
+    data = {"model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
+            "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
+            **{f"{name}_gb": float(getattr(i, name)) / 1e9 for name in PARTS}, "notes": list(step.notes)}  # fmt: skip
+    return Shown(f"{data['model']} trained on {float(i.chips):g} chips: memory of the fullest", _verdict(step), rows, list(step.notes), _hint(step), data)
+
+
+PARTS = ("weights", "gradients", "optimizer_state", "activations", "logits", "communication_buffers")
+
+
+def _memory_rows(i: Any) -> list[tuple[str, str, str]]:
+    parts = ", ".join(f"{name.replace('_', ' ')} {shown(getattr(i, name), 'byte')}" for name in PARTS[:4])
+    rest = f"logits {shown(i.logits, 'byte')}, work space and libraries {shown(i.communication_buffers, 'byte')}"
+    return [("memory", shown(i.memory_per_device, "byte"), f"of {shown(i.memory_capacity, 'byte')}"), ("", "", parts), ("", "", rest)]
+
+
+def plans(found: Any) -> Shown:
+    """The answer of ``mlsysim plan-training``."""
+    rows = [
+        (f"{place}.", shown(plan["step"], "second"),
+         f"tp {plan['tp']} pp {plan['pp']} cp {plan['cp']} ep {plan['ep']} micro-batch {plan['microbatch']} recompute {plan['recompute']} "
+         f"ZeRO {plan['zero']}; MFU {plan['mfu']:.1%}, {shown(plan['memory'], 'byte')}")
+        for place, plan in enumerate(found.plans, 1)
+    ]  # fmt: skip
+    verdict = ["FITS: the fastest plans that fit are below."] if found.plans else ["DOES NOT FIT: no plan fits."]
+    if not rows:
+        rows = [("tried", str(found.tried), f"the least memory is {shown(found.least, 'byte')} of {shown(found.capacity, 'byte')}")]
+    hint = "" if found.plans else "more chips, a longer pipeline, or a shorter sequence would help"
+    return Shown(found.title, verdict, rows, [f"{found.tried} plans tried"], hint, {"plans": found.plans, "tried": found.tried, "feasible": bool(found.plans)})
+
+
+def _verdict(step: Any, run: Any = None) -> list[str]:
+    i = step.si
+    if not step.feasible:
+        return [f"DOES NOT FIT: {shown(i.memory_per_device, 'byte')} needed, {shown(i.memory_capacity, 'byte')} there"]
+    line = f"FITS: {float(i.memory_utilization):.0%} of the memory; a step takes {shown(i.step_latency_total, 'second')}, {step.bottleneck.lower()} takes most"
+    return [line] if run is None else [line, f"DONE in {float(run.si.calendar_time) / DAY:.1f} days"]
+
+
+def _hint(step: Any) -> str:
+    if step.feasible:
+        return ""
+    i, asked = step.si, step.question.arguments
+    advice = []
+    if float(i.activations) > float(i.weights) + float(i.optimizer_state):
+        advice.append("--recompute full" if asked["activation_recomputation"] != "full" else "a smaller --micro-batch")
+    if float(i.optimizer_state) > float(i.memory_capacity) / 4:
+        advice.append("--zero 3" if float(step.layout.zero) < 3 else "more --gpus")
+    advice.append("more --tp or --pp")
+    return "try " + ", or ".join(advice)
+
+
+def _known(value: Any) -> Any:
+    return None if value is None or value != value else value
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
