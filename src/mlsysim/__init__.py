@@ -25,10 +25,10 @@ _HOMES = {
     "catalog.infra": "Datacenter GridProfile RackProfile",
     "solvers": "AgentLoopModel BatchingOptimizer CheckpointModel CompressionModel ContinuousBatchingModel DataModel "
     "DistributedModel EconomicsModel EfficiencyModel Engine FineTuningModel GoodputModel InferenceScalingModel KVCacheModel "
-    "MoERoutingModel NetworkRooflineModel OrchestrationModel ParallelismOptimizer PlacementOptimizer ReliabilityModel "
+    "MoERoutingModel NetworkRooflineModel OrchestrationModel ParallelismOptimizer PlacementOptimizer PostTrainingModel ReliabilityModel "
     "ResponsibleEngineeringModel RetrievalModel ScalingModel SensitivitySolver ServingCapacityModel ServingLoadModel ServingModel "
     "SingleNodeModel SpeculativeDecodingModel SustainabilityModel SynthesisSolver TailLatencyModel TopologyModel "
-    "TrainingMemoryModel TrainingStep TransformationModel WeightStreamingModel",
+    "TrainingMemoryModel TrainingRunModel TrainingStep TrainingStepModel TransformationModel WeightStreamingModel",
     "solvers.base": "BaseOptimizer BaseResolver BaseSolver ForwardModel",
     "catalog.plans": "Plan SimulationConfig",
     "solvers.evaluation": "EvaluationLevel SystemEvaluation SystemEvaluator",

@@ -175,8 +175,8 @@ def operator_times(p: Mapping[str, float], on: Bench, table: Mapping[str, Any]) 
     streams = _rows(table["streams"], work)
     share = np.where(_rows(table["depthwise"], work), p["depthwise"], p["memory"])
     launch = p["launch"] * np.where(streams, np.minimum(p["passes"], 1.0), 1.0)
-    # What runs within the last cache does not wait for memory.
-    near = 1 + p["cache_gain"] * (moved <= c.cache)
+    # The part that the last cache holds does not wait for memory.
+    near = 1 + p["cache_gain"] * np.minimum(c.cache / np.maximum(moved, 1.0), 1.0)
     memory = streaming_time(np.where(streams, p["passes"], 1.0) * moved, c.bandwidth * near, share, 0.0)
     time = launch + smooth_maximum(np.maximum(arithmetic, 1e-15), np.maximum(memory, 1e-15), OVERLAP)
     after = trailing_time(table["write_bytes"], p["tail"], c.bandwidth * near, p["memory"]) + p["tail"] / 2 * p["launch"]

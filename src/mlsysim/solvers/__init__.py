@@ -29,6 +29,7 @@ RESOLVERS = {
     "OrchestrationModel": "orchestration",
     "ParallelismOptimizer": "optimize_parallelism",
     "PlacementOptimizer": "optimize_placement",
+    "PostTrainingModel": "post_training",
     "ReliabilityModel": "reliability",
     "ResponsibleEngineeringModel": "responsible",
     "RetrievalModel": "agents",
@@ -44,7 +45,9 @@ RESOLVERS = {
     "TailLatencyModel": "tail",
     "TopologyModel": "topology",
     "TrainingMemoryModel": "training_memory",
+    "TrainingRunModel": "training_run",
     "TrainingStep": "training",
+    "TrainingStepModel": "training_step",
     "TransformationModel": "ingestion",
     "WeightStreamingModel": "streaming",
 }

@@ -158,7 +158,7 @@ class PostTrainingModel(ForwardModel):
         share = border.fraction("rollout_share", rollout_share)
         engines = border.count("rollout_tp", rollout_tp)
         spread = Defaults["Operations"].si.length_spread
-        tail = 1.0 + 2.0 * spread if longest_over_mean is None else border.number("longest_over_mean", longest_over_mean, least=1.0)
+        tail = 1.0 + spread if longest_over_mean is None else border.number("longest_over_mean", longest_over_mean, least=1.0)
         judge = border.number("reward_share", reward_share)
         if "seq_len" in plan or "batch_size" in plan:
             border.problems.append("seq_len and batch_size follow from prompts, samples, prompt_len and output_len; leave them out")
@@ -179,8 +179,8 @@ class PostTrainingModel(ForwardModel):
         fits: Any = True
         notes: tuple[str, ...] = ()
         if learns:
-            answer = _generate(network, links.chip, before, after, sequences, generators, engines, rollout_stack)
-            rollout, fits, notes = answer[0] * tail, answer[1], answer[2]
+            answer = _generate(network, links.chip, before, after, sequences, generators, engines, rollout_stack, tail)
+            rollout, fits, notes = answer
             # every engine gets the new weights from the ranks that train, over a link of each of its chips
             size = eq.weight_size(network.si.parameters, 2.0) / engines
             link = links.inside if where == "colocated" or links.across is None else links.across
@@ -216,8 +216,13 @@ def _split(machine: Any, share: Any) -> tuple[Any, Any]:
     return machine.replace(count=float(mine)), (nodes - mine) * inside.node.accelerators_per_node
 
 
-def _generate(model: Any, chip: Any, before: Any, after: Any, sequences: Any, chips: Any, tp: Any, stack: Any) -> tuple[Any, Any, tuple[str, ...]]:
-    """Time for all sequences, in as many rounds as memory asks for, with the mean context of decoding."""
+def _generate(model: Any, chip: Any, before: Any, after: Any, sequences: Any, chips: Any, tp: Any, stack: Any,
+              tail: Any) -> tuple[Any, Any, tuple[str, ...]]:  # fmt: skip
+    """Time for all sequences, in as many rounds as memory asks for, with the mean context of decoding.
+
+    A round lasts as long as its longest answer; over that time the mean number of sequences under way is the batch times
+    the mean length over the longest.
+    """
     groups = np.maximum(np.floor(chips / tp), 1.0)
     batch = np.ceil(sequences / groups)
     rounds: Any = 1.0
@@ -226,6 +231,6 @@ def _generate(model: Any, chip: Any, before: Any, after: Any, sequences: Any, ch
     while np.ndim(batch) == 0 and not answer.feasible and batch > 1:
         batch, rounds = np.ceil(batch / 2), rounds * 2
         answer = serving.solve(model, chip, before + after, batch, "bf16", "measured", stack=stack, tp_size=tp)
-    middle = serving.solve(model, chip, before + np.ceil(after / 2), batch, "bf16", "measured", stack=stack, tp_size=tp).si
+    middle = serving.solve(model, chip, before + np.ceil(after / 2), np.ceil(batch / tail), "bf16", "measured", stack=stack, tp_size=tp).si
     first = serving.solve(model, chip, before, batch, "bf16", "measured", stack=stack, tp_size=tp).si
-    return rounds * (first.ttft + after * middle.itl), answer.feasible, answer.notes
+    return rounds * (first.ttft + tail * after * middle.itl), answer.feasible, answer.notes
