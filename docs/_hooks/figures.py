@@ -56,7 +56,9 @@ class Chart:
         across, down = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
         return LEFT + across * self.x.share(x), HEIGHT - BOTTOM - down * self.y.share(y)
 
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str, label: str = "", dashed: bool = False) -> None:
+    def line(
+        self, xs: Sequence[float], ys: Sequence[float], colour: str, label: str = "", dashed: bool = False
+    ) -> None:
         """A line; what lies above the axis is left out."""
         points = [self.at(x, y) for x, y in zip(xs, ys, strict=True) if y <= self.y.high * 1.0001]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -86,7 +88,9 @@ class Chart:
             out.append(f'<path d="M{LEFT} {down:.1f}H{WIDTH - RIGHT}" stroke="currentColor" opacity=".12"/>')
             out.append(f'<text x="{LEFT - 7}" y="{down + 4:.1f}" text-anchor="end">{value:,g}</text>')
         middle = (TOP + HEIGHT - BOTTOM) / 2
-        out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{self.x.label}</text>')
+        out.append(
+            f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">{self.x.label}</text>'
+        )
         out.append(f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{self.y.label}</text>')
         out += self.parts
         for index, (colour, text) in enumerate(self.legend):
@@ -107,7 +111,13 @@ def roofline() -> Chart:
     chart.line([10, 2000], [2 * peak / 1e12] * 2, COLOURS[0], "peak of the datasheet", dashed=True)
     for batch in (1, 4, 16, 64, 256):
         answer = Engine.solve("ResNet50", "A100", batch_size=batch)
-        chart.dot(answer.si.arithmetic_intensity, answer.si.flops / answer.si.latency / 1e12, COLOURS[1], f"{batch}", above=False)
+        chart.dot(
+            answer.si.arithmetic_intensity,
+            answer.si.flops / answer.si.latency / 1e12,
+            COLOURS[1],
+            f"{batch}",
+            above=False,
+        )
     chart.legend.append((COLOURS[1], "batches, launches included"))
     return chart
 
@@ -124,7 +134,9 @@ def batching() -> Chart:
         chart.legend.append((colour, label))
         if cache is None:
             for batch in (16, 64, 128):
-                chart.dot(1 / answer.si.itl[batch - 1], answer.si.tokens_per_sec[batch - 1], colour, f"{batch}", above=False)
+                chart.dot(
+                    1 / answer.si.itl[batch - 1], answer.si.tokens_per_sec[batch - 1], colour, f"{batch}", above=False
+                )
     chart.legend = [(colour, f"{label}") for colour, label in chart.legend]
     return chart
 
@@ -164,7 +176,9 @@ def pareto() -> Chart:
         chart.legend.append((colour, name))
         for precision in ("fp16", "int8", "int4"):
             batches = np.array([1, 4, 16, 64, 128, 256, 512])
-            answer = ServingModel().solve("Llama3_70B", name, seq_len=2048, batch_size=batches, tp_size=8, precision=precision)
+            answer = ServingModel().solve(
+                "Llama3_70B", name, seq_len=2048, batch_size=batches, tp_size=8, precision=precision
+            )
             for time, rate, fits in zip(answer.si.itl, answer.si.tokens_per_sec, answer.feasible, strict=True):
                 if fits:
                     chart.dot(1e3 * time, rate, colour)

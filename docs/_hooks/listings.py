@@ -29,7 +29,16 @@ HEADS = {
 }  # fmt: skip
 COLUMNS = {
     "hardware": ["release_year", "peak_fp16", "peak_int8", "memory_capacity", "memory_bandwidth", "tdp", "price"],
-    "language": ["release_year", "parameters", "active_parameters", "layers", "hidden", "heads", "kv_heads", "max_context"],
+    "language": [
+        "release_year",
+        "parameters",
+        "active_parameters",
+        "layers",
+        "hidden",
+        "heads",
+        "kv_heads",
+        "max_context",
+    ],
     "multimodal": ["release_year", "parameters", "vision_parameters", "layers", "hidden", "kv_heads", "max_context"],
     "models": ["release_year", "parameters", "layers", "multiply_adds", "input_resolution"],
     "grids": ["carbon_intensity", "primary_source", "basis", "pue", "wue", "electricity_price"],
@@ -86,7 +95,12 @@ def catalog(registry: Any, kind: str) -> str:
         keys = COLUMNS.get(family) or COLUMNS[kind]
         keys = [key for key in keys if any(key in entry.facts for entry in entries)]
         rows = [
-            [f"`{entry.id}`", entry.name, *(shown(entry.facts[key]) if key in entry.facts else "" for key in keys), sources(entry)]
+            [
+                f"`{entry.id}`",
+                entry.name,
+                *(shown(entry.facts[key]) if key in entry.facts else "" for key in keys),
+                sources(entry),
+            ]
             for entry in entries
         ]
         heads = [HEADS.get(key, key.replace("_", " ")) for key in keys]

@@ -1,11 +1,13 @@
 """What MkDocs does besides rendering: lists made from code and data, figures, and TeX turned into MathML.
 
-A page says where a list goes by a comment of its own line: ``<!-- modules of mlsysim.physics -->``, the same with
-``: roofline gemm`` for some of them, or the name of a list of ``listings`` or of a figure of ``figures``.
+A page says where a list goes by a comment on a line of its own: ``<!-- modules of mlsysim.physics -->``; the same with
+``: roofline gemm`` takes some of them, and ``other modules of`` those that no page names. ``<!-- list of walls -->`` is
+one of ``listings``, ``<!-- figure tail -->`` one of ``figures``.
 """
 
 from __future__ import annotations
 
+import functools
 import html
 import importlib.util
 import re
@@ -15,7 +17,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SOURCE = Path(__file__).parents[2] / "src"
-MODULES = re.compile(r"^<!-- modules of ([\w.]+)(?:: ([\w ]+))? -->$", re.MULTILINE)
+MODULES = re.compile(r"^<!-- (other )?modules of ([\w.]+)(?:: ([\w ]+))? -->$", re.MULTILINE)
 LISTING = re.compile(r"^<!-- list of ([\w ]+) -->$", re.MULTILINE)
 FIGURE = re.compile(r"^<!-- figure (\w+) -->$", re.MULTILINE)
 ARITHMATEX = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
@@ -40,11 +42,23 @@ def modules_of(package: str) -> list[str]:
     return [f"{package}.{path.stem}" for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
 
 
+@functools.cache
+def listed(package: str) -> frozenset[str]:
+    """Modules of a package that some page of the reference names; one page takes the others."""
+    found = set()
+    for page in (HERE.parent / "reference").glob("*.md"):
+        for _, of, names in MODULES.findall(page.read_text(encoding="utf-8")):
+            found |= {f"{of}.{name}" for name in names.split() if of == package}
+    return frozenset(found)
+
+
 def expanded(markdown: str) -> str:
     """A page with each marker of modules replaced by a section for every one of them."""
 
     def sections(found: re.Match[str]) -> str:
-        names = [f"{found[1]}.{name}" for name in found[2].split()] if found[2] else modules_of(found[1])
+        names = [f"{found[2]}.{name}" for name in found[3].split()] if found[3] else modules_of(found[2])
+        if found[1]:
+            names = [name for name in names if name not in listed(found[2])]
         return "\n\n".join(f"## {name.rsplit('.', 1)[1]}\n\n::: {name}" for name in names)
 
     return MODULES.sub(sections, markdown)

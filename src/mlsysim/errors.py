@@ -95,10 +95,18 @@ def told(value: object, most: int = 60) -> str:
     Examples:
         >>> told("H1000"), told("x" * 500)
         ("'H1000'", "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...' (500 characters)")
+        >>> told(10**400)
+        'a whole number of more than 60 digits'
     """
     if isinstance(value, str) and len(value) > most:
         return f"{value[:most] + '...'!r} ({len(value)} characters)"
-    return repr(value)
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and shape:
+        return f"an array of shape {shape}"
+    if isinstance(value, int) and not -(10**most) < value < 10**most:
+        return f"a whole number of more than {most} digits"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most + 40 else f"{text[:most]}... ({type(value).__name__})"
 
 
 def nearest(name: object, names: Iterable[str], most: int = 3) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UnitError
+from .errors import UnitError, told
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -162,7 +162,8 @@ def si(value: Any, wanted: str, name: str) -> Any:
         return np.multiply(magnitude, factor(str(value.units) or "1", wanted, name))[()]
     if wanted == "1":
         return value
-    found = f"the bare number {value!r}" if isinstance(value, (int, float)) else type(value).__name__
+    bare = isinstance(value, (int, float)) and not isinstance(value, bool)
+    found = f"the bare number {told(value)}" if bare else type(value).__name__
     raise UnitError(f"{name}: expected a quantity like '1 {EXAMPLES.get(wanted, wanted)}', found {found}")
 
 

@@ -68,6 +68,16 @@ MEANING: Mapping[str, str] = {
     "bulk_growth": "growth of that latency with every further rank",
     "bulk": "share of the link under the bulk protocol",
     "middle": "share of the link under the protocol in between",
+    "products": "share of the peak that dense products of a network reach in full rounds",
+    "partial": "rounds of tiles lost to rounds that are not full",
+    "tail": "reads and writes of its output after a convolution, for normalisation and activation not fused with it",
+    "passes": "bytes that a normalisation, joining or pooling moves, over those it must; below 1 where it is fused",
+    "depthwise": "share of the memory bandwidth that depthwise convolutions sustain",
+    "attention": "share of the peak that the attention of a network reaches",
+    "vector": "share of the vector peak that depthwise convolutions reach",
+    "idle": "power of a chip that waits, as a share of its design power",
+    "arithmetic": "power of arithmetic at the peak, as a share of the design power less idle power",
+    "traffic": "power of memory traffic at the full bandwidth, as a share of the design power less idle power",
 }
 """What every parameter means; a file may use no other."""
 

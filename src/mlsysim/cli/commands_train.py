@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import InvalidInputError, MLSysimError
-from .app import NOT_FITTING, Catalog, Explain, OutputOption, Output, _chosen, _entry, _extend, _finish, app
+from .app import NOT_FITTING, Catalog, Explain, Output, OutputOption, _chosen, _entry, _extend, _finish, app
 
 SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
@@ -21,13 +21,20 @@ Pp = Annotated[int, typer.Option("--pp", help="Pipeline stages.")]
 Ep = Annotated[int, typer.Option("--ep", help="Expert-parallel ranks.")]
 Cp = Annotated[int, typer.Option("--cp", help="Context-parallel ranks.")]
 Vp = Annotated[int, typer.Option("--vp", help="Model chunks of a pipeline stage.")]
-Batch = Annotated[int | None, typer.Option("--batch-size", "-b", help="Sequences of a step; one micro-batch for each stage and data rank unless said.")]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", "-b", help="Sequences of a step; one micro-batch for each stage and data rank unless said."
+    ),
+]
 Micro = Annotated[int, typer.Option("--micro-batch", help="Sequences of one pass of one rank.")]
 Length = Annotated[int, typer.Option("--seq-len", "-s", help="Tokens of a sequence.")]
 Numbers = Annotated[str, typer.Option("--precision", "-p", help="Format of the products: bf16, fp8, nvfp4.")]
 Zero = Annotated[int | None, typer.Option("--zero", help="Stage of ZeRO, 3 for FSDP; that of the stack unless said.")]
 Again = Annotated[str, typer.Option("--recompute", help="none, selective or full.")]
-Stack = Annotated[str, typer.Option("--stack", help="megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed or jax.")]
+Stack = Annotated[
+    str, typer.Option("--stack", help="megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed or jax.")
+]
 Lora = Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")]
 Fabric = Annotated[str, typer.Option("--fabric", help="Network between nodes.")]
 Node = Annotated[str | None, typer.Option("--node", help="Node of the zoo; one with this device unless said.")]
@@ -70,10 +77,14 @@ def train(
     lora_rank: Lora = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of the whole run, such as 15T.")] = None,
     region: Annotated[str, typer.Option("--region", help="Grid or data centre, for energy and carbon.")] = "US_Avg",
-    cloud_price: Annotated[float | None, typer.Option("--cloud-price", help="USD an hour of a chip; owning it unless said.")] = None,
+    cloud_price: Annotated[
+        float | None, typer.Option("--cloud-price", help="USD an hour of a chip; owning it unless said.")
+    ] = None,
     node: Node = None,
     fabric: Fabric = "InfiniBand_NDR",
-    trace: Annotated[Path | None, typer.Option("--trace", help="Write the step as a trace for Perfetto.", show_default=False)] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write the step as a trace for Perfetto.", show_default=False)
+    ] = None,
     explain: Explain = False,
     catalog: Catalog = None,
     output: OutputOption = None,

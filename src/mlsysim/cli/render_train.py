@@ -21,7 +21,11 @@ def training(step: Any, run: Any = None) -> Shown:
         ("MFU", f"{float(i.mfu):.1%}", f"HFU {float(i.hfu):.1%} of the {shown(i.peak, 'flop/second')} peak"),
         *_memory_rows(i),
     ]  # fmt: skip
-    rows += [(name, f"{float(share):.1%}", "of the step") for name, share in list(step.breakdown().items())[:7] if share > 0.001]
+    rows += [
+        (name, f"{float(share):.1%}", "of the step")
+        for name, share in list(step.breakdown().items())[:7]
+        if share > 0.001
+    ]
     data: dict[str, Any] = {
         "scenario": f"{step.question.arguments['model'].id} on {float(i.chips):g} chips",
         "model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
@@ -54,7 +58,14 @@ def memory(step: Any) -> Shown:
     data = {"model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
             "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
             **{f"{name}_gb": float(getattr(i, name)) / 1e9 for name in PARTS}, "notes": list(step.notes)}  # fmt: skip
-    return Shown(f"{data['model']} trained on {float(i.chips):g} chips: memory of the fullest", _verdict(step), rows, list(step.notes), _hint(step), data)
+    return Shown(
+        f"{data['model']} trained on {float(i.chips):g} chips: memory of the fullest",
+        _verdict(step),
+        rows,
+        list(step.notes),
+        _hint(step),
+        data,
+    )
 
 
 PARTS = ("weights", "gradients", "optimizer_state", "activations", "logits", "communication_buffers")
@@ -63,7 +74,11 @@ PARTS = ("weights", "gradients", "optimizer_state", "activations", "logits", "co
 def _memory_rows(i: Any) -> list[tuple[str, str, str]]:
     parts = ", ".join(f"{name.replace('_', ' ')} {shown(getattr(i, name), 'byte')}" for name in PARTS[:4])
     rest = f"logits {shown(i.logits, 'byte')}, work space and libraries {shown(i.communication_buffers, 'byte')}"
-    return [("memory", shown(i.memory_per_device, "byte"), f"of {shown(i.memory_capacity, 'byte')}"), ("", "", parts), ("", "", rest)]
+    return [
+        ("memory", shown(i.memory_per_device, "byte"), f"of {shown(i.memory_capacity, 'byte')}"),
+        ("", "", parts),
+        ("", "", rest),
+    ]
 
 
 def plans(found: Any) -> Shown:
@@ -76,9 +91,22 @@ def plans(found: Any) -> Shown:
     ]  # fmt: skip
     verdict = ["FITS: the fastest plans that fit are below."] if found.plans else ["DOES NOT FIT: no plan fits."]
     if not rows:
-        rows = [("tried", str(found.tried), f"the least memory is {shown(found.least, 'byte')} of {shown(found.capacity, 'byte')}")]
+        rows = [
+            (
+                "tried",
+                str(found.tried),
+                f"the least memory is {shown(found.least, 'byte')} of {shown(found.capacity, 'byte')}",
+            )
+        ]
     hint = "" if found.plans else "more chips, a longer pipeline, or a shorter sequence would help"
-    return Shown(found.title, verdict, rows, [f"{found.tried} plans tried"], hint, {"plans": found.plans, "tried": found.tried, "feasible": bool(found.plans)})
+    return Shown(
+        found.title,
+        verdict,
+        rows,
+        [f"{found.tried} plans tried"],
+        hint,
+        {"plans": found.plans, "tried": found.tried, "feasible": bool(found.plans)},
+    )
 
 
 def _verdict(step: Any, run: Any = None) -> list[str]:

@@ -115,11 +115,15 @@ def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
     if o.name == "experts":
         timing = machine.gemm(o.m, o.n, o.k, o.precision)
         least = o.weight_bytes / machine.chip.bandwidth
-        return Timing(np.maximum(timing.time, least)[()], timing.sigma, timing.notes, np.maximum(timing.floor, least)[()])
+        return Timing(
+            np.maximum(timing.time, least)[()], timing.sigma, timing.notes, np.maximum(timing.floor, least)[()]
+        )
     if o.kind == "gemm":
         return machine.gemm(o.m, o.n, o.k, o.precision)
     if o.kind == "attention_context":
-        return machine.context_attention(o.m, o.query_tokens, o.context, o.heads, o.kv_heads, o.head_dim, np.minimum(o.window, 1e15), "bf16")
+        return machine.context_attention(
+            o.m, o.query_tokens, o.context, o.heads, o.kv_heads, o.head_dim, np.minimum(o.window, 1e15), "bf16"
+        )
     if o.kind == "mla":
         return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
     if o.kind == "collective":
@@ -157,7 +161,9 @@ def collective(
         nodes_time = machine.collective("all_to_all", sent, nodes, domain="cross", nodes=nodes, link_bandwidth=wires.across,
                                         link_latency=wires.across_latency)  # fmt: skip
         time = np.where(far, np.maximum(nodes_time.time, near.time), near.time)
-        return Timing(time[()], np.where(far, nodes_time.sigma, near.sigma)[()], (*near.notes, *nodes_time.notes), near.floor)
+        return Timing(
+            time[()], np.where(far, nodes_time.sigma, near.sigma)[()], (*near.notes, *nodes_time.notes), near.floor
+        )
     wide = machine.collective(kind, sent, ranks, domain="cross", nodes=nodes, link_bandwidth=wires.across,
                               link_latency=wires.across_latency)  # fmt: skip
     parts = [np.where(far, getattr(wide, name), getattr(near, name))[()] for name in ("time", "sigma", "floor")]

@@ -85,7 +85,8 @@ def kernel_of(device: Device, runtime: str, layout: str) -> str:
     """Name of the fit of a runtime on a kind of device."""
     if device.family in PROCESSORS:
         return "processor"
-    return "engine" if runtime == "engine" else f"{runtime}_{layout}"
+    # Compilers choose the layout of channels themselves; channels last was timed with eager kernels alone.
+    return {"engine": "engine", "compiled": "compiled_nchw"}.get(runtime, f"{runtime}_{layout}")
 
 
 def bench(
@@ -124,7 +125,9 @@ def table_of(operators: Sequence[Operator]) -> dict[str, Any]:
     table["matrix"] = np.isin(kinds, list(MATRIX))
     table["attention"] = np.isin(kinds, list(ATTENTION))
     table["depthwise"] = kinds == "depthwise"
-    table["followed"] = np.isin(kinds, ["conv", "depthwise"]) | np.array([str(n).endswith(FOLLOWED) for n in table["name"]])
+    table["followed"] = np.isin(kinds, ["conv", "depthwise"]) | np.array(
+        [str(n).endswith(FOLLOWED) for n in table["name"]]
+    )
     table["streams"] = ~(table["matrix"] | table["attention"] | table["depthwise"])
     return table
 
@@ -169,7 +172,9 @@ def operator_times(p: Mapping[str, float], on: Bench, table: Mapping[str, Any]) 
     cores = c.cores
     reach = np.where(_rows(table["kind"] == "conv", work), p["compute"], p["products"])
     matrix = implicit_product_time(work, on.peak * fill, reach, cores, tiles, p["partial"])
-    fused = implicit_product_time(work, on.peak, p["attention"], cores, np.maximum(table["m"] * table["heads"], 1.0), 0.0)
+    fused = implicit_product_time(
+        work, on.peak, p["attention"], cores, np.maximum(table["m"] * table["heads"], 1.0), 0.0
+    )
     own = compute_time(work, on.vector, p["vector"])
     arithmetic = np.where(_rows(table["matrix"], work), matrix, np.where(_rows(table["attention"], work), fused, own))
     streams = _rows(table["streams"], work)
@@ -179,6 +184,8 @@ def operator_times(p: Mapping[str, float], on: Bench, table: Mapping[str, Any]) 
     near = 1 + p["cache_gain"] * np.minimum(c.cache / np.maximum(moved, 1.0), 1.0)
     memory = streaming_time(np.where(streams, p["passes"], 1.0) * moved, c.bandwidth * near, share, 0.0)
     time = launch + smooth_maximum(np.maximum(arithmetic, 1e-15), np.maximum(memory, 1e-15), OVERLAP)
-    after = trailing_time(table["write_bytes"], p["tail"], c.bandwidth * near, p["memory"]) + p["tail"] / 2 * p["launch"]
+    after = (
+        trailing_time(table["write_bytes"], p["tail"], c.bandwidth * near, p["memory"]) + p["tail"] / 2 * p["launch"]
+    )
     out: NDArray[np.float64] = time + np.where(_rows(table["followed"], work), after, 0.0)
     return out

@@ -90,3 +90,28 @@ def trailing_time(output: Bytes, passes: Count, bandwidth: BytesPerSecond, effic
         0.005
     """
     return passes * output / (efficiency * bandwidth)
+
+
+@equation
+def exposed_dispatch_time(launches: Count, dispatch: Seconds, kernels: Seconds) -> Seconds:
+    r"""Time that a device waits for a host which hands it kernels one by one, ahead of their execution.
+
+    .. math:: t = \max(n\, d - t_k,\; 0)
+
+    Args:
+        launches: kernels, n [1]
+        dispatch: time of the host for each, d [second]
+        kernels: time of all kernels on the device, t_k [second]
+
+    Returns:
+        Time that is not hidden behind kernels [second].
+
+    Source:
+        Asynchronous execution: A. Paszke et al., PyTorch: An Imperative Style, High-Performance Deep Learning Library,
+        NeurIPS 2019, arXiv:1912.01703, section 5.2.
+
+    Examples:
+        >>> float(exposed_dispatch_time(100.0, 1e-5, 4e-4))
+        0.0006
+    """
+    return np.maximum(launches * dispatch - kernels, 0.0)

@@ -18,21 +18,33 @@ from ..units import si
 
 LARGEST = 1e12
 """More sequences, tokens or chips than this are a slip of the pen."""
+SMALLEST, GREATEST = 1e-30, 1e30
+"""What is measured in SI units lies between these; beyond, products of a few such numbers leave the range of floats."""
 
 
 class Border:
     """Collects the faults of one call; :meth:`close` raises them together."""
 
-    __slots__ = ("_unit", "problems")
+    __slots__ = ("_shapes", "_unit", "problems")
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self._unit = False
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def close(self) -> None:
         """Raise every fault found."""
+        if len(self._shapes) > 1:
+            self._broadcast()
         if self.problems:
             raise (UnitError if self._unit and len(self.problems) == 1 else InvalidInputError)(self.problems)
+
+    def _broadcast(self) -> None:
+        try:
+            np.broadcast_shapes(*self._shapes.values())
+        except ValueError:
+            told = " and ".join(f"{name} of shape {shape}" for name, shape in self._shapes.items())
+            self.problems.append(f"arrays do not broadcast together: {told}")
 
     # -- numbers -----------------------------------------------------------------------------------------------
 
@@ -40,19 +52,31 @@ class Border:
         """A whole number, or an array of them, as float."""
         return self._number(name, value, least, most, whole=True, wanted=f"a whole number of at least {least:g}")
 
+    def one_count(self, name: str, value: Any, least: float = 1.0, most: float = LARGEST) -> int:
+        """One whole number, not an array of them; ``least`` where it is wrong."""
+        found = self.count(name, value, least, most) if self.one(name, value) else math.nan
+        return int(found) if math.isfinite(found) else int(least)
+
+    def one(self, name: str, value: Any) -> bool:
+        """Whether it is one number, not several."""
+        several = isinstance(value, (list, tuple)) or bool(getattr(value, "ndim", 0))
+        if several:
+            self.problems.append(f"{name}: expected one number, found several")
+        return not several
+
     def fraction(self, name: str, value: Any, *, above: float = 0.0, closed: bool = False) -> Any:
         """A number in (above, 1], or in [above, 1] where ``closed``."""
         wanted = f"a number in {'[' if closed else '('}{above:g}, 1]"
-        least = above if closed else math.nextafter(above, 1.0)
+        least = above if closed else max(math.nextafter(above, 1.0), SMALLEST)
         return self._number(name, value, least, 1.0, whole=False, wanted=wanted)
 
-    def number(self, name: str, value: Any, least: float = 0.0, most: float = math.inf) -> Any:
+    def number(self, name: str, value: Any, least: float = 0.0, most: float = GREATEST) -> Any:
         """A finite number of at least ``least``."""
         return self._number(name, value, least, most, whole=False, wanted=f"a finite number of at least {least:g}")
 
-    def positive(self, name: str, value: Any, most: float = math.inf) -> Any:
+    def positive(self, name: str, value: Any, most: float = GREATEST) -> Any:
         """A finite number above 0."""
-        return self._number(name, value, math.ulp(0.0), most, whole=False, wanted="a positive, finite number")
+        return self._number(name, value, SMALLEST, most, whole=False, wanted="a positive, finite number")
 
     def quantity(self, name: str, value: Any, unit: str, *, zero: bool = False) -> Any:
         """A quantity with a unit, positive and finite, in SI."""
@@ -62,8 +86,9 @@ class Border:
             self._unit = True
             self.problems.append(str(error))
             return math.nan
-        least = 0.0 if zero else math.ulp(0.0)
-        return self._number(name, number, least, math.inf, whole=False, wanted="a positive, finite quantity")
+        least = 0.0 if zero else SMALLEST
+        wanted = "a finite quantity of at least 0" if zero else "a positive, finite quantity"
+        return self._number(name, number, least, GREATEST, whole=False, wanted=wanted)
 
     def _number(self, name: str, value: Any, least: float, most: float, *, whole: bool, wanted: str) -> Any:
         if type(value) is float or type(value) is int:  # the common case, without NumPy
@@ -73,6 +98,7 @@ class Border:
                 number = math.inf
             if not (least <= number <= most and number < math.inf and (not whole or number == math.floor(number))):
                 self._refuse(name, value, most, wanted)
+                return math.nan
             return number
         magnitude = getattr(value, "magnitude", None)
         if magnitude is not None:
@@ -97,12 +123,17 @@ class Border:
             good &= array == np.floor(array)
         if not good.all():
             self._refuse(name, array[~good].flat[0], most, wanted)
+        if array.ndim:
+            self._shapes[name] = array.shape
         return float(array) if array.ndim == 0 else array
 
     def _refuse(self, name: str, value: Any, most: float, wanted: str) -> None:
-        shown = str(value) if len(str(value)) <= 24 else f"a number of {len(str(value))} digits"
-        limit = f" and at most {most:g}" if 1.0 < most < math.inf else ""
-        self.problems.append(f"{name}: expected {wanted}{limit}, found {shown}")
+        shown = told(value.item() if isinstance(value, np.generic) else value)
+        if 0 < value < SMALLEST:
+            wanted += f", not below {SMALLEST:g}"
+        elif 1.0 < most and (most < GREATEST or value > most):
+            wanted += f" and at most {most:g}"
+        self.problems.append(f"{name}: expected {wanted}, found {shown}")
 
     # -- entries -----------------------------------------------------------------------------------------------
 
@@ -112,10 +143,15 @@ class Border:
             return value
         if isinstance(value, str):
             try:
-                return registry[value]
+                found = registry[value]
             except MLSysimError as error:
                 self.problems.append(str(error))
                 return None
+            if isinstance(found, cls):
+                return found
+            wanted = " or ".join(kind.__name__.lower() for kind in (cls if isinstance(cls, tuple) else (cls,)))
+            self.problems.append(f"{name}: expected a {wanted}, found the {type(found).__name__.lower()} {found.id}")
+            return None
         self.problems.append(f"{name}: expected an entry of the catalog or its name, found {type(value).__name__}")
         return None
 
@@ -150,6 +186,7 @@ class Border:
         """True or false."""
         if not isinstance(value, (bool, np.bool_)):
             self.problems.append(f"{name}: expected true or false, found {told(value)}")
+            return False
         return bool(value)
 
     def format(self, value: Any, name: str = "precision") -> Any:
@@ -159,9 +196,9 @@ class Border:
 
     def choice(self, name: str, value: Any, allowed: tuple[str, ...]) -> Any:
         """One of a few words, ignoring case."""
-        word = value.lower() if isinstance(value, str) else value
+        word = value.lower() if isinstance(value, str) else ""
         if word not in allowed:
-            near = nearest(value, allowed)
+            near = nearest(value, allowed) if isinstance(value, str) else []
             hint = f"; did you mean {alternatives(near)}?" if near else ""
             self.problems.append(f"{name}: expected {alternatives(allowed)}, found {told(value)}{hint}")
         return word

@@ -202,7 +202,9 @@ class ServingLoadModel(ForwardModel):
         network, machine = border.model(model), border.machine(hardware)
         name = border.choice("stack", stack, NAMES)
         optional = {
-            key: None if arguments[key] is None else border.count(key, arguments[key])
+            key: None
+            if arguments[key] is None
+            else (border.one_count if key in ("max_num_seqs", "token_budget") else border.count)(key, arguments[key])
             for key in ("max_num_seqs", "token_budget", "prefill_workers", "decode_workers", "prefill_tp_size",
                         "attention_dp")
         }  # fmt: skip

@@ -184,10 +184,11 @@ class SingleNodeModel(ForwardModel):
         eta = border.fraction("efficiency", efficiency)
         context = None if seq_len is None else border.count("seq_len", seq_len)
         stored = None if kv_precision is None else border.format(kv_precision, "kv_precision")
+        strict = border.flag("raise_errors", raise_errors)
         border.close()
         arguments.update(model=network, hardware=device)
         return _solve(
-            Question(type(self), arguments), network, device, number, batch, eta, context, stored, raise_errors
+            Question(type(self), arguments), network, device, number, batch, eta, context, stored, strict
         )
 
 
@@ -281,6 +282,10 @@ def _where(flash: Any, capacity: Any, bandwidth: Any, chip: Any) -> tuple[Any, A
     return (np.where(known, np.maximum(capacity, size), capacity)[()], np.where(known, flash, bandwidth)[()])
 
 
+IDLE = dict(zero_stage=0, dp_size=1, is_lora=False, activation_recomputation=False, kv_precision=None)
+"""What :meth:`Engine.solve` is given where an option does not matter."""
+
+
 class Engine:
     """The single-device engine under its textbook name."""
 
@@ -306,14 +311,22 @@ class Engine:
             >>> print(f"{Engine.solve('ResNet50', 'A100').throughput:.0f~P}")
             1843 1/s
         """
-        if is_training:
+        border = Border()
+        training = border.flag("is_training", is_training)
+        of_training = dict(zero_stage=zero_stage, dp_size=dp_size, is_lora=is_lora,
+                           activation_recomputation=activation_recomputation)  # fmt: skip
+        for name, value in ({"kv_precision": kv_precision} if training else of_training).items():
+            if value is not IDLE[name]:
+                kind = "inference; leave is_training out" if training else "a training step; set is_training=True"
+                border.problems.append(f"{name}: is a matter of {kind}")
+        border.close()
+        if training:
             from .training import TrainingStep
 
             return TrainingStep().solve(
                 model, hardware, batch_size, precision, efficiency, raise_errors,
                 seq_len=2048 if seq_len is None else seq_len,
-                zero_stage=zero_stage, dp_size=dp_size, is_lora=is_lora,
-                activation_recomputation=activation_recomputation,
+                **of_training,
             )  # fmt: skip
         return SingleNodeModel().solve(
             model, hardware, batch_size, precision, efficiency, raise_errors, seq_len, kv_precision

@@ -117,9 +117,9 @@ class PlacementOptimizer(BaseOptimizer):
         weights = _weights(border, objective)
         point = _point(border, users_at, "latency" in weights)
         tax = border.number("carbon_tax_per_ton", carbon_tax_per_ton)
-        for name, value in (("duration_days", duration_days), ("mfu", mfu), ("carbon_tax_per_ton", carbon_tax_per_ton)):
-            if np.ndim(value) or isinstance(value, (list, tuple)):
-                border.problems.append(f"{name}: expected one number, found several")
+        for name in ("duration_days", "mfu", "carbon_tax_per_ton", "unit_price_usd", "kwh_price",
+                     "embodied_carbon_per_device", "host_share"):  # fmt: skip
+            border.one(name, arguments[name])
         border.close()
         every = _together(places)
         common = dict(mfu=mfu, embodied_carbon_per_device=embodied_carbon_per_device, host_share=host_share)
@@ -215,7 +215,9 @@ def _point(border: Border, users_at: Any, needed: bool) -> tuple[float, float] |
             border.problems.append("users_at: expected (latitude, longitude) of the users, which latency needs")
         return None
     if not isinstance(users_at, Sequence) or len(users_at) != 2:
-        border.problems.append(f"users_at: expected (latitude, longitude), found {users_at!r}")
+        border.problems.append(f"users_at: expected (latitude, longitude), found {told(users_at)}")
+        return None
+    if not all([border.one("users_at", value) for value in users_at]):
         return None
     latitude = border.number("users_at latitude", users_at[0], least=-90.0, most=90.0)
     longitude = border.number("users_at longitude", users_at[1], least=-180.0, most=180.0)

@@ -158,10 +158,16 @@ class PostTrainingModel(ForwardModel):
         share = border.fraction("rollout_share", rollout_share)
         engines = border.count("rollout_tp", rollout_tp)
         spread = Defaults["Operations"].si.length_spread
-        tail = 1.0 + spread if longest_over_mean is None else border.number("longest_over_mean", longest_over_mean, least=1.0)
+        tail = (
+            1.0 + spread
+            if longest_over_mean is None
+            else border.number("longest_over_mean", longest_over_mean, least=1.0)
+        )
         judge = border.number("reward_share", reward_share)
         if "seq_len" in plan or "batch_size" in plan:
-            border.problems.append("seq_len and batch_size follow from prompts, samples, prompt_len and output_len; leave them out")
+            border.problems.append(
+                "seq_len and batch_size follow from prompts, samples, prompt_len and output_len; leave them out"
+            )
         border.close()
         arguments.update(model=network, fleet=machine)
         learns = how in ("ppo", "grpo")
@@ -173,7 +179,11 @@ class PostTrainingModel(ForwardModel):
         length = before + after
         update = TrainingStepModel().solve(network, trainer, sequences, seq_len=length, **plan)
         inside = update.si
-        passes = (inside.step_latency_total - inside.update_latency) * inside.forward_stage / (inside.forward_stage + inside.backward_stage)
+        passes = (
+            (inside.step_latency_total - inside.update_latency)
+            * inside.forward_stage
+            / (inside.forward_stage + inside.backward_stage)
+        )
         rollout: Any = 0.0
         transfer: Any = 0.0
         fits: Any = True
@@ -212,7 +222,9 @@ def _split(machine: Any, share: Any) -> tuple[Any, Any]:
     nodes = getattr(inside, "count", 1.0)
     mine = np.round(nodes * (1.0 - share))
     if np.ndim(mine) or mine < 1 or mine >= nodes:
-        raise InvalidPlanError(f"rollout_share: leaves no node to train or to generate of {nodes:g}; nearest: a fleet of 2 or more nodes, share 0.5")
+        raise InvalidPlanError(
+            f"rollout_share: leaves no node to train or to generate of {nodes:g}; nearest: a fleet of 2 or more nodes, share 0.5"
+        )
     return machine.replace(count=float(mine)), (nodes - mine) * inside.node.accelerators_per_node
 
 
@@ -231,6 +243,8 @@ def _generate(model: Any, chip: Any, before: Any, after: Any, sequences: Any, ch
     while np.ndim(batch) == 0 and not answer.feasible and batch > 1:
         batch, rounds = np.ceil(batch / 2), rounds * 2
         answer = serving.solve(model, chip, before + after, batch, "bf16", "measured", stack=stack, tp_size=tp)
-    middle = serving.solve(model, chip, before + np.ceil(after / 2), np.ceil(batch / tail), "bf16", "measured", stack=stack, tp_size=tp).si
+    middle = serving.solve(
+        model, chip, before + np.ceil(after / 2), np.ceil(batch / tail), "bf16", "measured", stack=stack, tp_size=tp
+    ).si
     first = serving.solve(model, chip, before, batch, "bf16", "measured", stack=stack, tp_size=tp).si
     return rounds * (first.ttft + tail * after * middle.itl), answer.feasible, answer.notes

@@ -332,9 +332,9 @@ class GoodputModel(ForwardModel):
         period = None
         if checkpoint_interval is not None:
             period = border.quantity("checkpoint_interval", checkpoint_interval, "second")
-        draws = int(border.count("simulated_failures", simulated_failures, least=0, most=1e7))
+        draws = border.one_count("simulated_failures", simulated_failures, least=0, most=1e7)
         shape = border.number("failure_shape", failure_shape, least=0.1, most=100.0)
-        start = int(border.count("seed", seed, least=0))
+        start = border.one_count("seed", seed, least=0)
         tops = _ceilings(border, ceilings)
         rate = None
         if device_hour_rate is not None:

@@ -123,15 +123,13 @@ class ScalingModel(ForwardModel):
         fitted = None if law is None else border.entry("law", law, ScalingLaw, Defaults)
         ratio = border.positive("tokens_per_parameter", tokens_per_parameter)
         served = border.number("inference_tokens", inference_tokens)
-        chip = border.device(hardware) if timed else None
+        chip = border.device(hardware)
         many = border.count("devices", devices)
         share = border.fraction("mfu", mfu)
-        if fitted is not None and not isinstance(fitted, ScalingLaw):
-            border.problems.append(f"law: {fitted.id} is no scaling law")
         border.close()
         notes: tuple[str, ...] = ()
         budget = number
-        if chip is not None:
+        if timed:
             arguments.update(hardware=chip)
             budget = scaling.compute_in_time(number, many, native_peak(chip.si.peaks), share)
             notes += (f"the time is that of {devices} x {chip.id} at an MFU of {mfu}",)

@@ -211,7 +211,7 @@ class ServingModel(ForwardModel):
             from .serving_measured import measured_answer
 
             return measured_answer(type(self), arguments | {"stack": stack, "attention_dp": attention_dp})
-        if stack != "ideal" or attention_dp is not None:
+        if not isinstance(stack, str) or stack != "ideal" or attention_dp is not None:
             raise InvalidInputError("stack, attention_dp: expected with efficiency='measured' only")
         asked, network, machine, decoder, draft = asked_of(arguments)
         arguments.update(

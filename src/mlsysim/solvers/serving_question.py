@@ -48,9 +48,7 @@ def asked_of(given: dict[str, Any]) -> tuple[Asked, Any, Any, Any, Any]:
         tokens=border.count("seq_len", given["seq_len"]),
         batch=border.count("batch_size", given["batch_size"]),
         eta=border.fraction("efficiency", given["efficiency"]),
-        network=np.inf
-        if apart is None
-        else border.quantity("network_bandwidth", given["network_bandwidth"], "byte/second"),
+        network=border.quantity("network_bandwidth", given["network_bandwidth"], "byte/second"),
         acceptance=border.fraction("draft_acceptance_rate", given["draft_acceptance_rate"], closed=True),
         cached=border.count("cached_prefix_len", given["cached_prefix_len"], least=0),
         drafted=None if drafted is None else border.count("draft_tokens", drafted),

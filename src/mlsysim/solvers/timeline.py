@@ -84,16 +84,26 @@ def timeline(step: TrainingStepResult) -> Timeline:
     stages, steps, chunks = int(layout.pp), int(layout.microbatches), int(layout.chunks)
     count = 2 * stages * steps * chunks
     if count > LARGEST:
-        raise InvalidInputError(f"timeline: {count:,} events are more than the {LARGEST:,} a viewer shows; use a smaller batch")
+        raise InvalidInputError(
+            f"timeline: {count:,} events are more than the {LARGEST:,} a viewer shows; use a smaller batch"
+        )
     head = float(inside.head) / steps
     forward, backward = float(inside.forward_stage), float(inside.backward_stage)
     even = stages > 1 and float(layout.pp * layout.chunks) and head > 0 and _on_last(step)
     mean_head = head / stages if even else head
-    events = schedule(stages, steps, chunks, forward + mean_head / 3, backward + 2 * mean_head / 3, layout.schedule == "gpipe")
+    events = schedule(
+        stages, steps, chunks, forward + mean_head / 3, backward + 2 * mean_head / 3, layout.schedule == "gpipe"
+    )
     start = max(event.end for event in events)
-    once = [("logits, above the mean stage", "kernels", steps * (head - mean_head)), ("hand-overs", "network", float(inside.pp_communication_latency))]
+    once = [
+        ("logits, above the mean stage", "kernels", steps * (head - mean_head)),
+        ("hand-overs", "network", float(inside.pp_communication_latency)),
+    ]
     rest = float(inside.step_latency_total) - start - sum(part for _, _, part in once) - float(inside.update_latency)
-    once += [("gradients and weights of data-parallel ranks, host", "network", max(rest, 0.0)), ("optimizer", "kernels", float(inside.update_latency))]
+    once += [
+        ("gradients and weights of data-parallel ranks, host", "network", max(rest, 0.0)),
+        ("optimizer", "kernels", float(inside.update_latency)),
+    ]
     for name, stream, duration in once:
         if duration > 0:
             events += [Event(rank, stream, name, start, duration) for rank in range(stages)]
@@ -142,13 +152,17 @@ def schedule(
                     break
                 begin = max(ready[stage], done[needed] if needed is not None else 0.0)
                 duration = (forward if kind == "F" else backward) / chunks
-                label = f"{'forward' if kind == 'F' else 'backward'} {batch}" + (f", chunk {chunk}" if chunks > 1 else "")
+                label = f"{'forward' if kind == 'F' else 'backward'} {batch}" + (
+                    f", chunk {chunk}" if chunks > 1 else ""
+                )
                 events.append(Event(stage, "kernels", label, begin, duration))
                 ready[stage] = done[(kind, stage, chunk, batch)] = begin + duration
                 place[stage] += 1
                 moved = True
         if not moved:
-            raise InvalidInputError(f"schedule: {microbatches} micro-batches do not fit {stages} stages of {chunks} chunks")
+            raise InvalidInputError(
+                f"schedule: {microbatches} micro-batches do not fit {stages} stages of {chunks} chunks"
+            )
     return events
 
 

@@ -102,6 +102,7 @@ class TrainingStep(ForwardModel):
         ranks = border.count("dp_size", dp_size)
         rank = border.count("lora_rank", lora_rank)
         lora, again = border.flag("is_lora", is_lora), border.flag("activation_recomputation", activation_recomputation)
+        strict = border.flag("raise_errors", raise_errors)
         border.close()
         if lora and not isinstance(network, Transformer):
             raise InvalidInputError(f"is_lora: adapters sit on attention projections; {network.id} has none")
@@ -152,7 +153,7 @@ class TrainingStep(ForwardModel):
             state_size=held,
             activation_size=kept,
         )
-        if raise_errors and not np.all(feasible):
+        if strict and not np.all(feasible):
             raise InfeasibleError(f"training {network.id} on {device.id}: {answer.limits[0]}")
         return answer
 

@@ -162,9 +162,17 @@ class TrainingRunModel(ForwardModel):
         seen = border.number("tokens", tokens, least=1.0, most=1e18)
         writing = border.quantity("checkpoint_bandwidth", checkpoint_bandwidth, "byte/second")
         recovery = border.quantity("recovery_time", recovery_time, "second", zero=True)
-        period = None if checkpoint_interval is None else border.quantity("checkpoint_interval", checkpoint_interval, "second")
+        period = (
+            None
+            if checkpoint_interval is None
+            else border.quantity("checkpoint_interval", checkpoint_interval, "second")
+        )
         between = None if mtbf is None else border.quantity("mtbf", mtbf, "second")
-        loading = np.inf if loading_bandwidth is None else border.quantity("loading_bandwidth", loading_bandwidth, "byte/second")
+        loading = (
+            np.inf
+            if loading_bandwidth is None
+            else border.quantity("loading_bandwidth", loading_bandwidth, "byte/second")
+        )
         read = border.positive("bytes_per_token", bytes_per_token)
         draws, start = int(border.count("runs", runs, most=1e6)), int(border.count("seed", seed, least=0))
         border.close()
@@ -178,7 +186,8 @@ class TrainingRunModel(ForwardModel):
         work = work_of(network, inside.tokens_per_sample)
         size = CHECKPOINT_BYTES * work.parameters
         dump = size / writing
-        rate, told = between, ()
+        rate = between
+        told: tuple[str, ...] = ()
         if rate is None:
             rate, told = _mtbf(machine)
         segment = reliability.optimal_interval(dump, rate) if period is None else np.maximum(period - dump, dump)
@@ -236,7 +245,9 @@ def _mtbf(machine: Any) -> tuple[Any, tuple[str, ...]]:
     if not isinstance(machine, Fleet):
         from ..catalog import Systems
 
-        fleet = Fleet(id=f"{machine.id}_alone", name=machine.name, node=machine, count=1.0, fabric=Systems["InfiniBand_NDR"])
+        fleet = Fleet(
+            id=f"{machine.id}_alone", name=machine.name, node=machine, count=1.0, fabric=Systems["InfiniBand_NDR"]
+        )
     answer = ReliabilityModel().solve(fleet, 24)
     return answer.si.fleet_mtbf, tuple(answer.notes)
 
@@ -248,9 +259,13 @@ def _bill(machine: Any, time: Any, step: Any, datacenter: Any, hourly: Any) -> t
     if not isinstance(machine, Fleet):
         from ..catalog import Systems
 
-        fleet = Fleet(id=f"{machine.id}_alone", name=machine.name, node=machine, count=1.0, fabric=Systems["InfiniBand_NDR"])
+        fleet = Fleet(
+            id=f"{machine.id}_alone", name=machine.name, node=machine, count=1.0, fabric=Systems["InfiniBand_NDR"]
+        )
     try:
-        bill = EconomicsModel().solve(fleet, time / 86400.0, datacenter=datacenter, utilisation=busy, cloud_usd_per_hour=hourly)
+        bill = EconomicsModel().solve(
+            fleet, time / 86400.0, datacenter=datacenter, utilisation=busy, cloud_usd_per_hour=hourly
+        )
     except MissingFactError as error:
         cost = np.nan if hourly is None else hourly * step.chips * time / 3600.0
         return np.nan, np.nan, cost, (f"energy, carbon and cost of owning are unknown: {error}",)
@@ -272,10 +287,13 @@ def ends(
         >>> early < middle < late
         True
     """
-    points = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (productive, segment, dump, mtbf, recovery)))
+    points = np.broadcast_arrays(
+        *(np.asarray(v, dtype=np.float64) for v in (productive, segment, dump, mtbf, recovery))
+    )
     found = np.empty((len(SHARES), *points[0].shape))
     for index in np.ndindex(points[0].shape):
-        times = simulated_runs(*(float(point[index]) for point in points), runs=runs, seed=seed)
+        work, piece, saving, between, down = (float(point[index]) for point in points)
+        times = simulated_runs(work, piece, saving, between, down, runs, seed)
         found[(slice(None), *index)] = np.quantile(times, SHARES)
     return found[0][()], found[1][()], found[2][()]
 

@@ -31,7 +31,13 @@ class Plans:
 
 
 def best_plans(
-    model: Any, fleet: Any, batch: Any, seq_len: Any = 4096, precision: Any = "bf16", stack: Any = "megatron", top: int = 5
+    model: Any,
+    fleet: Any,
+    batch: Any,
+    seq_len: Any = 4096,
+    precision: Any = "bf16",
+    stack: Any = "megatron",
+    top: int = 5,
 ) -> Plans:
     """Search tensor, pipeline, context and expert ranks, micro-batches, recomputation and sharding.
 
@@ -72,11 +78,16 @@ def best_plans(
             if zero == 3 and pp > 1:
                 continue
             try:
-                answer = TrainingStepModel().solve(network, machine, size, micro, precision, tp, pp, ep, cp, 1, zero, again, length, stack)
+                answer = TrainingStepModel().solve(
+                    network, machine, size, micro, precision, tp, pp, ep, cp, 1, zero, again, length, stack
+                )
             except MLSysimError:
                 continue
             i = answer.si
-            steps, needed, fits = (np.ravel(np.broadcast_to(v, micro.shape)) for v in (i.step_latency_total, i.memory_per_device, answer.feasible))
+            steps, needed, fits = (
+                np.ravel(np.broadcast_to(v, micro.shape))
+                for v in (i.step_latency_total, i.memory_per_device, answer.feasible)
+            )
             utilised = np.ravel(np.broadcast_to(i.mfu, micro.shape))
             dealt = np.ravel(size % (chips / (tp * pp * cp) * micro) == 0)
             tried += int(dealt.sum())

@@ -197,11 +197,17 @@ class TrainingStepModel(ForwardModel):
         if rank is not None:
             share = adapter_parameters(network, rank) / work.parameters
         wires = Wires(links.domain, links.inside, links.across, links.across_latency)
-        times = step_times(_machine(device), network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp)
+        times = step_times(
+            _machine(device), network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp
+        )
         master, first, second = optimizer_bytes(update, work, Defaults["Training"].si.master_weight)
         kept = entry.si.gradient_kept
         # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
-        recipe = Recipe(weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()], gradient=kept, states=master + first + second + 4.0 - kept)
+        recipe = Recipe(
+            weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()],
+            gradient=kept,
+            states=master + first + second + 4.0 - kept,
+        )
         held = footprint(
             work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, data=data, chunks=chunks,
             microbatches=steps, zero=level, recompute=recompute, sequence_parallel=shared,
@@ -257,7 +263,9 @@ def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
     for name, neutral in (("topology_override", None), ("congestion_factor", 1.0), ("straggler_factor", 1.0),
                           ("moe_routing_imbalance_factor", 1.0)):  # fmt: skip
         if np.any(np.asarray(asked.pop(name) != neutral)):
-            border.problems.append(f"{name}: has no meaning with efficiency='measured'; leave it out, or give an efficiency in (0, 1]")
+            border.problems.append(
+                f"{name}: has no meaning with efficiency='measured'; leave it out, or give an efficiency in (0, 1]"
+            )
     border.flag("overlap_comm", asked.pop("overlap_comm"))
     asked.pop("overlap_efficiency")
     lora, rank = border.flag("is_lora", asked.pop("is_lora")), asked.pop("lora_rank")
@@ -271,7 +279,11 @@ def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
     samples = np.maximum(np.ceil(batch / (data * count)), 1.0)[()]
     if lora:
         asked["lora_rank"] = Defaults["Training"].si.adapter_rank if rank is None else rank
-    return TrainingStepModel().solve(microbatch_size=samples, expert_tp=asked["tp_size"] if np.any(np.asarray(asked["ep_size"]) > 1) else None, **asked)
+    return TrainingStepModel().solve(
+        microbatch_size=samples,
+        expert_tp=asked["tp_size"] if np.any(np.asarray(asked["ep_size"]) > 1) else None,
+        **asked,
+    )
 
 
 def linear_format(name: str) -> str:

@@ -15,7 +15,16 @@ from ..machine.training_measured import Sums, Wires, collective, time_operators
 from ..physics import hierarchical, memory, pipeline
 from ..units import Count, Fraction, Seconds
 from ..workloads.training import FULL, SELECTIVE, Work
-from ..workloads.training_operators import BACKWARD, FORWARD, FUSED, UNFUSED, Share, Style, head_operators, layer_operators
+from ..workloads.training_operators import (
+    BACKWARD,
+    FORWARD,
+    FUSED,
+    UNFUSED,
+    Share,
+    Style,
+    head_operators,
+    layer_operators,
+)
 
 OPTIMIZER_TRAFFIC = 38.0
 """Bytes that Adam moves for a parameter of a shard: gradient, copy and two moments read (16), those and 16-bit weights
@@ -153,7 +162,10 @@ def step_times(
     late, late_whole = _once_a_step(machine, work, layout, s, wires, ahead, behind, trained)
     update = _update(machine, work, layout, trained)
     times = m * per_stage
-    sums = {kind: (layers.of(FORWARD, kind) + layers.of(BACKWARD, kind)) * times for kind in ("gemm", "attention", "experts", "elementwise")}
+    sums = {
+        kind: (layers.of(FORWARD, kind) + layers.of(BACKWARD, kind)) * times
+        for kind in ("gemm", "attention", "experts", "elementwise")
+    }
     parts = StepTimes(
         gemm=sums["gemm"],
         attention=sums["attention"],

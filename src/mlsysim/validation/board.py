@@ -14,6 +14,9 @@ SUBJECTS: dict[str, tuple[tuple[str, str], ...]] = {
     "kernels": (("kernels", "kernel_scores"),),
     "collectives": (("collectives", "collective_scores"), ("collectives", "elsewhere_scores")),
     "serving": (("serving", "serving_scores"),),
+    "training": (("training", "training_scores"),),
+    "vision": (("vision", "vision_scores"),),
+    "energy": (("energy", "energy_scores"),),
 }
 """What can be validated, and the functions that do it."""
 
@@ -22,7 +25,7 @@ def board(subject: str = "all") -> list[Score]:
     """Score the predictions of a subject, or of all of them.
 
     Args:
-        subject: ``kernels``, ``collectives``, ``serving`` ... or ``all``
+        subject: ``kernels``, ``collectives``, ``serving``, ``training``, ``vision``, ``energy``, or ``all``
 
     Raises:
         UnknownEntryError: there is no such subject

@@ -62,7 +62,8 @@ def counted(inside: Any, case: Case) -> float:
     stack = case.arguments["stack"].si
     device = float(inside.memory_per_device)
     allocated = (device - stack.context_memory) / (1 + stack.fragmentation)
-    return {"device": device, "reserved": device - stack.context_memory}.get(case.counter, allocated)
+    found: float = {"device": device, "reserved": device - stack.context_memory}.get(case.counter, allocated)
+    return found
 
 
 def training_scores(path: Path = FILE, grouped: bool = True) -> list[Score]:
@@ -102,7 +103,15 @@ def _groups(every: tuple[Case, ...], grouped: bool) -> list[tuple[str, NDArray[n
 def _one(done: Trained, name: str, group: str, rows: NDArray[np.int64]) -> Score:
     def label(number: int) -> dict[str, Any]:
         case = done.cases[int(rows[number])]
-        return {"row": case.row, "source": case.source, "hardware": case.hardware, "regime": case.regime, "assumed": list(case.assumed)}
+        return {
+            "row": case.row,
+            "source": case.source,
+            "hardware": case.hardware,
+            "regime": case.regime,
+            "assumed": list(case.assumed),
+        }
 
-    parts = (side[rows] for side in (done.predicted, done.measured, done.sigma, done.roofline))
-    return score(name, "validation", group, *parts, labels=label)
+    predicted, measured, sigma, light = (
+        side[rows] for side in (done.predicted, done.measured, done.sigma, done.roofline)
+    )
+    return score(name, "validation", group, predicted, measured, sigma, light, labels=label)

@@ -79,7 +79,8 @@ def cases(path: Path = FILE) -> tuple[Case, ...]:
         if one is not None:
             found.setdefault(one.key, []).append(one)
     return tuple(
-        replace(same[0], value=float(np.median([one.value for one in same])), repeats=len(same)) for same in found.values()
+        replace(same[0], value=float(np.median([one.value for one in same])), repeats=len(same))
+        for same in found.values()
     )
 
 
@@ -104,7 +105,9 @@ def fleet_of(device: Any, chips: float) -> Any:
     if chips <= size:
         return node
     fabric = Systems[FABRICS.get(device.id.split("_x")[0], "InfiniBand_NDR")]
-    return Fleet(id=f"{device.id}_x{chips:g}", name=f"{chips:g} x {device.id}", node=node, count=chips / size, fabric=fabric)
+    return Fleet(
+        id=f"{device.id}_x{chips:g}", name=f"{chips:g} x {device.id}", node=node, count=chips / size, fabric=fabric
+    )
 
 
 def device_of(text: str) -> Any:
@@ -143,7 +146,9 @@ def cut(model: Transformer, layers: float, dense_first: float = 0.0) -> Transfor
 
 def gpt_flops(layers: float, hidden: float, length: float, vocab: float, batch: float, passes: float) -> float:
     """FLOPs of a step as Narayanan et al. (SC 2021, section 3) count: full attention, and recomputation if 4 passes."""
-    return 24 * passes * batch * length * layers * hidden**2 * (1 + length / (6 * hidden) + vocab / (16 * layers * hidden))
+    return (
+        24 * passes * batch * length * layers * hidden**2 * (1 + length / (6 * hidden) + vocab / (16 * layers * hidden))
+    )
 
 
 def build(row: Mapping[str, str], source: str, model: Any, device: Any, value: float, stack: Any, *, family: str = "training_step_time",
@@ -162,7 +167,20 @@ def build(row: Mapping[str, str], source: str, model: Any, device: Any, value: f
         regime = "amd" if "AMD" in device.si.vendor.upper() else "tpu"
     elif arguments["seq_len"] >= 32768:
         regime = "long_context"
-    return Case(row["id"], source, family, value, device.id.split("_x")[0], regime, model, fleet_of(device, chips), arguments, counter, assumed, trouble)
+    return Case(
+        row["id"],
+        source,
+        family,
+        value,
+        device.id.split("_x")[0],
+        regime,
+        model,
+        fleet_of(device, chips),
+        arguments,
+        counter,
+        assumed,
+        trouble,
+    )
 
 
 def precision_of(text: str) -> str:
@@ -176,7 +194,11 @@ def precision_of(text: str) -> str:
 def step_of(row: Mapping[str, str]) -> float:
     """Seconds of a step from whatever a row states about speed."""
     value, metric = float(row["value"]), row["metric"]
-    batch, length, chips = number(row["batch_global"]) or 0.0, number(row["input_len"]) or 0.0, number(row["n_devices"]) or 1.0
+    batch, length, chips = (
+        number(row["batch_global"]) or 0.0,
+        number(row["input_len"]) or 0.0,
+        number(row["n_devices"]) or 1.0,
+    )
     if metric in ("train_iteration_time", "train_step_time", "train_step_time_median"):
         return value
     if metric == "train_throughput_per_gpu":
@@ -203,7 +225,12 @@ def megatron2021(row: Mapping[str, str]) -> Case:
     if zero3:
         return build(row, "sc21", model, Hardware["A100"], step, TrainingStacks["deepspeed"], trouble="ZeRO-3 of 2021, before its collectives overlapped",
                      regime="fsdp", zero_stage=3, **more)  # fmt: skip
-    if pp > 1 and "interleaved" in row["parallelism_other"] and (m.layers / pp) % 2 == 0 and batch % (number(row["dp"]) or 1) == 0:
+    if (
+        pp > 1
+        and "interleaved" in row["parallelism_other"]
+        and (m.layers / pp) % 2 == 0
+        and batch % (number(row["dp"]) or 1) == 0
+    ):
         more["v_stages"] = 2.0
         assumed = ("two chunks of each stage",)
         if (batch / (number(row["dp"]) or 1.0)) % pp:
@@ -257,7 +284,9 @@ def titan(row: Mapping[str, str]) -> Case:
         trouble = trouble or "reserved memory, which caches blocks up to the size of the card"
         return build(row, "torchtitan", model_of(row["model"]), device, float(row["value"]) * 2**30, stack, family="training_memory",
                      regime="fsdp", trouble=trouble, counter="reserved", **more)  # fmt: skip
-    return build(row, "torchtitan", model_of(row["model"]), device, step_of(row), stack, regime="fsdp", trouble=trouble, **more)
+    return build(
+        row, "torchtitan", model_of(row["model"]), device, step_of(row), stack, regime="fsdp", trouble=trouble, **more
+    )
 
 
 def foundry(row: Mapping[str, str]) -> Case:
@@ -308,7 +337,9 @@ def mlperf(row: Mapping[str, str]) -> Case | None:
     else:
         more["v_stages"] = 8.0
         assumed = ("eight chunks of each stage",)
-    ranks = (number(row["n_devices"]) or 1.0) / ((number(row["tp"]) or 1.0) * (number(row["pp"], 1.0) or 1.0) * (number(row["cp"], 1.0) or 1.0))
+    ranks = (number(row["n_devices"]) or 1.0) / (
+        (number(row["tp"]) or 1.0) * (number(row["pp"], 1.0) or 1.0) * (number(row["cp"], 1.0) or 1.0)
+    )
     steps = (number(row["batch_global"]) or 1.0) / ranks
     more["microbatch_size"] = max(1.0, steps / (_found(r"grad_accum=(\d+)", text) or steps))
     return build(row, "mlperf-lora" if lora else "mlperf-405b", model_of(row["model"]), device_of(row["hardware"]), step_of(row),
@@ -340,7 +371,17 @@ def bigscience(row: Mapping[str, str]) -> Case | None:
     memory = row["metric"] == "peak_memory_per_gpu"
     more: dict[str, Any] = {"activation_recomputation": "full", "zero_stage": 1, "sequence_parallel": False}
     if memory:
-        return build(row, "bigscience", model, Hardware["A100"], float(row["value"]) * 1e9, stack, family="training_memory", counter="device", **more)
+        return build(
+            row,
+            "bigscience",
+            model,
+            Hardware["A100"],
+            float(row["value"]) * 1e9,
+            stack,
+            family="training_memory",
+            counter="device",
+            **more,
+        )
     if row["metric"] != "train_iteration_time":
         return None
     return build(row, "bigscience", model, Hardware["A100"], step_of(row), stack, **more)
@@ -348,7 +389,12 @@ def bigscience(row: Mapping[str, str]) -> Case | None:
 
 def tpu(row: Mapping[str, str]) -> Case | None:
     """MaxText recipes whose batch and length are in the row; what is recomputed is the recipe's own choice."""
-    if not number(row["batch_global"]) or not number(row["input_len"]) or "Mixtral" in row["model"] or "Maverick" in row["model"]:
+    if (
+        not number(row["batch_global"])
+        or not number(row["input_len"])
+        or "Mixtral" in row["model"]
+        or "Maverick" in row["model"]
+    ):
         return None
     model = model_of(row["model"].split("-MaxText")[0])
     return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), TrainingStacks["jax"], assumed=("recomputation",),

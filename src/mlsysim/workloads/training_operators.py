@@ -78,7 +78,7 @@ def trainable(model: Any) -> Transformer:
     """
     if not isinstance(model, Transformer) or model.architecture == "encoder_decoder":
         raise UnsupportedWorkloadError(
-            f'measured training knows stacks of softmax attention; {model.id} is none; pass an efficiency such as 0.4'
+            f"measured training knows stacks of softmax attention; {model.id} is none; pass an efficiency such as 0.4"
         )
     m = model.si
     if m.mamba_layers or m.linear_layers or m.compressed_layers is not None or m.index_layers:
@@ -120,7 +120,9 @@ class _Layers:
     def head(self) -> Iterator[Operator]:
         m, s = self.m, self.share
         count = 1.0 + (m.mtp_layers or 0.0)
-        yield from self.linear("logits", s.tokens, m.vocab / s.tp, m.hidden, count, "bf16", frozen=self.frozen, adapters=False)
+        yield from self.linear(
+            "logits", s.tokens, m.vocab / s.tp, m.hidden, count, "bf16", frozen=self.frozen, adapters=False
+        )
         logits = s.tokens * m.vocab / s.tp
         yield self.moved("loss", self.style.loss / 2 * logits, count, FORWARD, 1.0)
         yield self.moved("loss", self.style.loss / 2 * logits, count, BACKWARD, 1.0)
@@ -280,7 +282,9 @@ class _Layers:
             yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, FORWARD, 1.0, 2.0)
             yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, BACKWARD, 1.0, 2.0)
 
-    def product(self, name: str, m: Any, n: Any, k: Any, count: Any, phase: str, number: str, weights: float) -> Operator:
+    def product(
+        self, name: str, m: Any, n: Any, k: Any, count: Any, phase: str, number: str, weights: float
+    ) -> Operator:
         size = BYTES.get(number, 2.0)
         return Operator(name, "gemm", m=m, n=n, k=k, flops=2 * m * n * k, weight_bytes=n * k * size,
                         read_bytes=m * k * size, write_bytes=m * n * VALUE, precision=number, count=count, phase=phase)  # fmt: skip
@@ -292,7 +296,9 @@ class _Layers:
                         weight_bytes=local * n * k * size, read_bytes=local * rows * k * size, write_bytes=local * rows * n * VALUE,
                         precision=number, count=count, phase=phase, experts=local)  # fmt: skip
 
-    def moved(self, name: str, traffic: Any, count: Any, phase: str, passes: Any = None, kernels: float = 1.0) -> Operator:
+    def moved(
+        self, name: str, traffic: Any, count: Any, phase: str, passes: Any = None, kernels: float = 1.0
+    ) -> Operator:
         """Kernels that stream bytes; a stack that does not fuse them makes more passes."""
         times = self.style.passes if passes is None else passes
         return Operator(name, "elementwise", read_bytes=traffic * times / 2 / kernels, write_bytes=traffic * times / 2 / kernels,

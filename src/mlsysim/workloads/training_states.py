@@ -61,8 +61,14 @@ def footprint(
     def held(embeddings: Any) -> tuple[Any, Any, Any]:
         own = dense + work.embedding * embeddings / tp
         parts = []
-        for each, shared, share in ((recipe.weight, shared_w, 1.0), (recipe.gradient, shared_g, trained), (recipe.states, shared_s, trained)):
-            one = own * each * share / np.where(shared, shards, 1.0) + experts * each * share / np.where(shared, expert_shards, 1.0)
+        for each, shared, share in (
+            (recipe.weight, shared_w, 1.0),
+            (recipe.gradient, shared_g, trained),
+            (recipe.states, shared_s, trained),
+        ):
+            one = own * each * share / np.where(shared, shards, 1.0) + experts * each * share / np.where(
+                shared, expert_shards, 1.0
+            )
             parts.append(one)
         return parts[0], parts[1], parts[2]
 
@@ -83,7 +89,9 @@ def footprint(
     at_work = np.where(level >= FULL, whole, 0.0)
     logits = tokens * m.vocab / tp * recipe.logit
     # the gradient of the largest matrix in 16 bits, and its copy in 32 before it is added up; shards gathered for use
-    widest = np.maximum((m.mlp_matrices - 1) * (m.ffn or m.expert_ffn), m.vocab * np.where(staged, 0.0, 1.0)) * m.hidden / tp
+    widest = (
+        np.maximum((m.mlp_matrices - 1) * (m.ffn or m.expert_ffn), m.vocab * np.where(staged, 0.0, 1.0)) * m.hidden / tp
+    )
     space = (2.0 + (4.0 if recipe.gradient >= 4 else 0.0) / 1.0) * widest * trained
     gathered = np.where(shared_w, 2 * 2.0 * (dense + experts) / stage, 0.0)
     ends = np.where(staged, 1.0, 1.0 if work.tied else 2.0)
