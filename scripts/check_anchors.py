@@ -77,7 +77,9 @@ def main(path: Path = FILE) -> int:
         told = faults(anchor)
         wrong += bool(told)
         error = computed / published - 1
-        print(f"{'OFF' if told else 'ok ':3} {anchor.name:28} {anchor.value:>16} {error:+9.3%}  {'; '.join(told) or anchor.source}")
+        print(
+            f"{'OFF' if told else 'ok ':3} {anchor.name:28} {anchor.value:>16} {error:+9.3%}  {'; '.join(told) or anchor.source}"
+        )
     print(f"{wrong or 'none'} wrong")
     return wrong
 

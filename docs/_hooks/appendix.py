@@ -69,7 +69,10 @@ def page(kind: str) -> str:
         last = entry
     table = "<table>\n<tr><th>entry</th><th>value</th><th></th><th>source</th></tr>\n" + "\n".join(rows) + "\n</table>"
     others = ", ".join(f"[{label}]({name}.md)" for name, (label, _, _) in KINDS.items() if name != kind)
-    return f"{HEADER}# Appendix: {title.lower()}\n\nAll {len(rows):,} {'fits' if kind == 'efficiency' else 'values'} of {told}. See also: {others}.\n\n{table}\n"
+    noun = "fits" if kind == "efficiency" else "values"
+    return (
+        f"{HEADER}# Appendix: {title.lower()}\n\nAll {len(rows):,} {noun} of {told}. See also: {others}.\n\n{table}\n"
+    )
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -12,7 +12,8 @@ from mlsysim import Engine, Hardware, ReliabilityModel, ServingModel, Systems, T
 
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 52
-COLOURS = ("#3f51b5", "#e65100", "#00897b", "#8e24aa")
+COLOURS = ("#5c7cfa", "#f76707", "#12b886", "#be4bdb")
+"""Told apart on white and on black."""
 
 
 @dataclass
@@ -49,7 +50,8 @@ class Chart:
     x: Axis
     y: Axis
     parts: list[str] = field(default_factory=list)
-    legend: list[tuple[str, str]] = field(default_factory=list)
+    legend: list[tuple[str, str, str]] = field(default_factory=list)
+    legend_at: tuple[float, float] = (0.03, 0.95)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixels of a point."""
@@ -65,7 +67,7 @@ class Chart:
         dash = ' stroke-dasharray="6 5"' if dashed else ""
         self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"{dash}/>')
         if label:
-            self.legend.append((colour, label))
+            self.legend.append((colour, label, dash))
 
     def dot(self, x: float, y: float, colour: str, text: str = "", above: bool = True) -> None:
         """A dot with a word."""
@@ -78,7 +80,7 @@ class Chart:
     def svg(self) -> str:
         """The picture, with the title for those who cannot see it."""
         out = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{self.title}" '
-               'fill="currentColor" font-size="13" style="max-width: 42rem; width: 100%">']  # fmt: skip
+               'fill="currentColor" font-size="14" style="width: 100%; display: block">']  # fmt: skip
         for value in self.x.ticks():
             across, _ = self.at(value, self.y.low)
             out.append(f'<path d="M{across:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="currentColor" opacity=".12"/>')
@@ -93,10 +95,12 @@ class Chart:
         )
         out.append(f'<text transform="translate(16 {middle}) rotate(-90)" text-anchor="middle">{self.y.label}</text>')
         out += self.parts
-        for index, (colour, text) in enumerate(self.legend):
-            down = TOP + 16 + 19 * index
-            out.append(f'<path d="M{LEFT + 12} {down - 4}h22" stroke="{colour}" stroke-width="3"/>')
-            out.append(f'<text x="{LEFT + 40}" y="{down}">{text}</text>')
+        left = LEFT + self.legend_at[0] * (WIDTH - LEFT - RIGHT)
+        top = HEIGHT - BOTTOM - self.legend_at[1] * (HEIGHT - TOP - BOTTOM)
+        for index, (colour, text, dash) in enumerate(self.legend):
+            down = top + 8 + 20 * index
+            out.append(f'<path d="M{left:.0f} {down - 5:.0f}h24" stroke="{colour}" stroke-width="3"{dash}/>')
+            out.append(f'<text x="{left + 31:.0f}" y="{down:.0f}">{text}</text>')
         return "".join([*out, "</svg>"])
 
 
@@ -116,28 +120,29 @@ def roofline() -> Chart:
             answer.si.flops / answer.si.latency / 1e12,
             COLOURS[1],
             f"{batch}",
-            above=False,
+            above=batch == 256,
         )
-    chart.legend.append((COLOURS[1], "batches, launches included"))
+    chart.legend.append((COLOURS[1], "batches, launches included", ""))
+    chart.legend_at = (0.4, 0.32)
     return chart
 
 
 def batching() -> Chart:
     """Speed for a user against throughput of the chip."""
     chart = Chart("Tokens a second for a user against tokens a second of the chip, for growing batches",
-                  Axis(0, 200, "tokens/s for a user"), Axis(0, 12_000, "tokens/s of the chip"))  # fmt: skip
+                  Axis(0, 200, "tokens/s for a user"), Axis(0, 20_000, "tokens/s of the chip"))  # fmt: skip
     batches = np.arange(1, 300)
     for colour, cache, label in ((COLOURS[0], None, "cache in 16 bits"), (COLOURS[2], "fp8", "cache in 8 bits")):
         answer = ServingModel().solve("Llama3_8B", "H100", seq_len=2048, batch_size=batches, kv_precision=cache)
         fits = np.asarray(answer.feasible)
         chart.line(1 / answer.si.itl[fits], answer.si.tokens_per_sec[fits], colour)
-        chart.legend.append((colour, label))
+        chart.legend.append((colour, label, ""))
         if cache is None:
             for batch in (16, 64, 128):
                 chart.dot(
                     1 / answer.si.itl[batch - 1], answer.si.tokens_per_sec[batch - 1], colour, f"{batch}", above=False
                 )
-    chart.legend = [(colour, f"{label}") for colour, label in chart.legend]
+    chart.legend_at = (0.62, 0.95)
     return chart
 
 
@@ -173,7 +178,7 @@ def pareto() -> Chart:
     chart = Chart("Time of a token against throughput of eight chips, for four GPUs",
                   Axis(2, 200, "ms a token", log=True), Axis(10, 100_000, "tokens/s", log=True))  # fmt: skip
     for colour, name in zip(COLOURS, ("H200", "H100", "A100", "L40S"), strict=True):
-        chart.legend.append((colour, name))
+        chart.legend.append((colour, name, ""))
         for precision in ("fp16", "int8", "int4"):
             batches = np.array([1, 4, 16, 64, 128, 256, 512])
             answer = ServingModel().solve(
@@ -182,6 +187,7 @@ def pareto() -> Chart:
             for time, rate, fits in zip(answer.si.itl, answer.si.tokens_per_sec, answer.feasible, strict=True):
                 if fits:
                     chart.dot(1e3 * time, rate, colour)
+    chart.legend_at = (0.8, 0.36)
     return chart
 
 

@@ -65,11 +65,13 @@ def shown(fact: Any) -> str:
     if isinstance(value, float) and (value >= 1e6 or value == int(value)):
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        if fact.unit:
+            return f"{value:,}&nbsp;{fact.unit}"
         for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
             if value >= size:
                 value = f"{value / size:.4g} {letter}"
                 break
-    return f"{value} {fact.unit}".strip()
+    return f"{value}&nbsp;{fact.unit}" if fact.unit else str(value)
 
 
 def sources(entry: Any) -> str:
@@ -202,17 +204,17 @@ def decisions() -> str:
     return "\n".join(lines)
 
 
-def scoreboard() -> str:
-    """Errors of every family of predictions, one row for each split; groups are left to the command."""
+def scoreboard(*subjects: str) -> str:
+    """Errors of every family of predictions of some subjects, a row for each split; its groups are left to the command."""
     from mlsysim.validation import board
 
-    rows = []
-    for makers in board.SUBJECTS.values():
-        for module, name in makers:
-            maker = getattr(import_module(f"mlsysim.validation.{module}"), name)
-            scores = maker(grouped=False) if "grouped" in inspect.signature(maker).parameters else maker()
-            rows += [row[:2] + row[3:] for row in board.table([s for s in scores if s.group == "all"])]
-    return markdown_table([*board.HEADER[:2], *board.HEADER[3:]], [[str(cell) for cell in row] for row in rows])
+    scores: list[Any] = []
+    for module, name in (maker for subject in subjects for maker in board.SUBJECTS[subject]):
+        maker = getattr(import_module(f"mlsysim.validation.{module}"), name)
+        found = maker(grouped=False) if "grouped" in inspect.signature(maker).parameters else maker()
+        scores += [score for score in found if score.group == "all"] or found
+    rows = [[row[0] if row[2] == "all" else f"{row[0]}, {row[2]}", row[1], *row[3:]] for row in board.table(scores)]
+    return markdown_table(["family", "split", *board.HEADER[3:]], [[str(cell) for cell in row] for row in rows])
 
 
 LISTS: dict[str, Callable[[], str]] = {
@@ -225,5 +227,8 @@ LISTS: dict[str, Callable[[], str]] = {
     "sources": references,
     "public names": public_names,
     "decisions": decisions,
-    "scoreboard": scoreboard,
+    "scoreboard of kernels": lambda: scoreboard("kernels", "collectives"),
+    "scoreboard of serving": lambda: scoreboard("serving"),
+    "scoreboard of training": lambda: scoreboard("training", "energy"),
+    "scoreboard of vision": lambda: scoreboard("vision"),
 }

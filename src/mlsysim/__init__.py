@@ -38,6 +38,7 @@ _HOMES = {
     "solvers.plan_run": "evaluate_config evaluate_plan",
     "solvers.scenarios": "Applications Archetypes Scenario Scenarios load_config",
     "solvers.serving": "ServingResult",
+    "solvers.training_config": "TrainingConfig training_question",
     "solvers.fits": "FitResult fits",
     "solvers.result": "Result ask_again",
     "search": "Axis DSE OptimizationRegistry Space optimize pareto select sweep",

@@ -104,6 +104,8 @@ def _factor(text: str, wanted: str) -> float:
     near = EXAMPLES.get(wanted, wanted)
     if len(text) > 80:
         raise UnitError(f"expected a unit like {near}, found a text of {len(text)} characters")
+    if TOWER.search(text):
+        raise UnitError(f"{text!r} is not a unit; expected one like {near}")
     try:
         return float(registry().Quantity(1.0, "" if text == "1" else text).to(unit(wanted)).magnitude)
     except pint.DimensionalityError:
@@ -115,6 +117,10 @@ def _factor(text: str, wanted: str) -> float:
 
 
 NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$", re.DOTALL)
+
+POWER = r"(?:\*\*|\^)"
+TOWER = re.compile(rf"{POWER}(?!\s*[-+]?\d(?:\.5)?(?![\w.])(?!\s*{POWER}))|\)\s*{POWER}")
+"""Powers that no unit has (``9**9**9``), which would be computed for ever: an exponent is one digit, once."""
 
 EXAMPLES = {
     "1": "a plain number",

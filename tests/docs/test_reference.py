@@ -10,6 +10,7 @@ import pytest
 
 import mlsysim
 from mlsysim.catalog import Hardware, Infra, Models, Systems
+from mlsysim.validation import board
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -27,6 +28,7 @@ def hook(name):
 PAGES = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md"))}
 BUILT = {name: hook("pages").on_page_markdown(text) for name, text in PAGES.items() if "scoreboard" not in text}
 TEXT = "\n".join(text for name, text in BUILT.items() if name.startswith("reference/"))
+MADE = {DOCS / "appendix" / f"{kind}.md" for kind in hook("appendix").KINDS}  # pages that only the builder has
 DOCUMENTED = {module: members.split(", ") if members else None for module, members in DIRECTIVE.findall(TEXT)}
 
 
@@ -94,7 +96,7 @@ def test_every_equation_is_on_the_cheat_sheet_with_a_source():
 def test_the_pages_are_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in PAGES:
-        if not page.startswith("decisions/"):
+        if not page.startswith(("decisions/", "accuracy/")):  # records and tables that other pages lead to
             assert f": {page}\n" in navigation or f"- {page}\n" in navigation, f"{page} is not in the nav of mkdocs.yml"
 
 
@@ -102,7 +104,8 @@ def test_the_pages_are_in_the_navigation():
 def test_relative_links_lead_to_a_page(name):
     prose = re.sub(r"^( *)```.*?^\1```", "", BUILT.get(name, PAGES[name]), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)", prose):
-        assert (DOCS / name).parent.joinpath(target).exists(), f"{name} links to {target}"
+        path = (DOCS / name).parent.joinpath(target).resolve()
+        assert path.exists() or path in MADE, f"{name} links to {target}"
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("tutorials/")])
@@ -118,6 +121,17 @@ def test_figures_are_drawn_and_small(name):
     drawn = re.findall(r"<svg.*?</svg>", BUILT[name], re.DOTALL)
     assert len(drawn) == PAGES[name].count("<!-- figure")
     assert all("nan" not in picture and "inf" not in picture and len(picture) < 60_000 for picture in drawn)
+
+
+def test_every_subject_of_the_scoreboard_is_on_a_page():
+    asked = []
+    listings = hook("listings")
+    listings.scoreboard = lambda *subjects: asked.extend(subjects)
+    for name in (
+        found for text in PAGES.values() for found in re.findall(r"<!-- list of (scoreboard[\w ]*) -->", text)
+    ):
+        listings.LISTS[name]()
+    assert sorted(asked) == sorted(board.SUBJECTS)
 
 
 def test_the_site_asks_no_other_host():

@@ -42,7 +42,7 @@ def ratio(*models):
 
 COMPUTED = [
     lambda: latency("SmartDoorbell"),
-    lambda: "unknown" if mission("SmartDoorbell").metric("macro.tco") is None else "known",
+    lambda: f"{mission('SmartDoorbell').metric('macro.tco'):.2f} USD",
     lambda: latency("TinySensor"),
     lambda: latency("AutonomousVehicle"),
     lambda: mission("AutonomousVehicle_Waymo").feasibility.status,

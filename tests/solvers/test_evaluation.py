@@ -100,12 +100,12 @@ def test_serving_fills_a_fleet_with_replicas():
 
 
 def test_a_missing_price_is_said_and_the_rest_stands():
-    card = evaluate("d", "WakeVision", "ESP32_S3", precision="int8", duration_days=365)
+    card = evaluate("d", "WakeVision", "Apollo4", precision="int8", duration_days=365)
     assert card.macro.status == "UNKNOWN"
     assert card.metric("macro.tco") is None
     assert card.metric("macro.carbon_footprint") > 0
     assert any("no price" in note for note in card.notes)
-    priced = evaluate("d", "WakeVision", "ESP32_S3", precision="int8", duration_days=365, costs={"unit_price_usd": 5})
+    priced = evaluate("d", "WakeVision", "Apollo4", precision="int8", duration_days=365, costs={"unit_price_usd": 5})
     assert priced.metric("macro.capex") == pytest.approx(5 / 3)  # a third of a life of three years
     assert priced.metric("macro.pue") == 1
 

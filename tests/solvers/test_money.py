@@ -105,7 +105,7 @@ def test_a_token_costs_what_the_fleet_costs_over_the_tokens_it_makes():
 
 def test_unknown_facts_are_told_not_guessed():
     with pytest.raises(MissingFactError, match="unit_price_usd="):
-        MONEY.solve(fleet("ESP32_S3", 1000, 1), 365, power_per_device="1 W")
+        MONEY.solve(fleet("Apollo4", 1000, 1), 365, power_per_device="1 W")
     nameless = Hardware.H100.define(
         "A chip", release_year=2027, vendor="me", peak_fp16="1 PFLOP/s", memory_capacity="80 GB",
         memory_bandwidth="3 TB/s", dispatch_latency="1 us",

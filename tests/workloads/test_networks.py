@@ -102,7 +102,7 @@ def test_weights_of_the_operators_are_the_parameters():
     # embeddings gather some of their rows, and heads shared between levels read their weights at each; others read all
     for model in WRITTEN_OUT:
         one = network(model, weight=1.0)
-        if model.id == "RetinaNet_R50" or any(o.kind == "embedding" for o in one.operators):
+        if model.id.startswith("RetinaNet") or any(o.kind == "embedding" for o in one.operators):
             continue
         once = sum(o.weight_bytes * (1.0 if o.name.endswith("recurrent") else o.count) for o in one.operators)
         extra = one.parameters - once

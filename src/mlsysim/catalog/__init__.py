@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def add_entries(path: Path | str) -> list[Spec]:
         CatalogError: a file does not fit the schema, or there is none
     """
     root = Path(path)
-    if not root.exists():
+    if not os.path.exists(root):  # also where the name is too long to exist
         raise CatalogError(f"{root}: no such file or folder")
     kinds = [kind for kind in ("hardware", "models", "infra", "systems") if (root / kind).is_dir()]
     if not kinds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,7 @@ class Registry:
                 self._added[normalised(name)] = entry
             return entry
         path = Path(entry)
-        if path.is_dir():
+        if os.path.isdir(path):
             files = sorted(p for p in path.rglob("*") if p.suffix in {".yaml", ".yml"})
             if not files:
                 raise CatalogError(f"{path}: no YAML file in this folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -53,16 +54,18 @@ def read(path: Path) -> dict[str, Any]:
         CatalogError: the path is no readable text file, or the YAML is malformed, empty, not a mapping, repeats a key,
             uses anchors, or is too large or too deep.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CatalogError(f"{path}: is a folder; expected a YAML file")
     try:
-        if path.stat().st_size > LARGEST:
+        with path.open("rb") as file:  # a device such as /dev/zero has no size, and no end
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
             raise CatalogError(f"{path}: is larger than {LARGEST} bytes; expected a small YAML file")
-        text = path.read_bytes().decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise CatalogError(f"{path}: is not a text file; expected YAML in UTF-8") from None
-    except OSError as error:
-        raise CatalogError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # no such file, no permission, or a name that no file can have
+        raise CatalogError(f"{str(path)[:200]}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     return parse(text, str(path))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,7 +159,7 @@ def _entry(category: str, name: str) -> Any:
         if is_elsewhere(name):
             return imported(name)
     registry = registry_of(category)
-    if name.endswith((".yaml", ".yml")) or ("/" in name and Path(name).exists()):
+    if name.endswith((".yaml", ".yml")) or ("/" in name and os.path.exists(name)):
         return registry.read(Path(name))
     if category == "hardware" and name not in registry:
         systems = registry_of("systems")
@@ -188,15 +189,20 @@ def run() -> None:
     try:
         app()
     except MLSysimError as fault:
-        line = " ".join(str(fault).split())
-        if wants_json:
-            kind = type(fault).__name__
-            print(json.dumps({"status": "error", "error": kind, "message": line}))
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(1)
+        _refuse(type(fault).__name__, str(fault), wants_json)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as fault:  # a disk that is full, a folder that may not be read
+        _refuse("OSError", f"{fault.filename or 'output'}: {fault.strerror or fault}", wants_json)
+
+
+def _refuse(kind: str, message: str, wants_json: bool) -> None:
+    line = " ".join(message.split())
+    if wants_json:
+        print(json.dumps({"status": "error", "error": kind, "message": line}))
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _asks_for_json(arguments: list[str]) -> bool:

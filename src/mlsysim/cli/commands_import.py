@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +49,7 @@ def is_elsewhere(name: str) -> bool:
 
     if is_importable(name):
         return True
-    unknown = not name.endswith((".yaml", ".yml")) and not Path(name).exists() and name not in Models
+    unknown = not name.endswith((".yaml", ".yml")) and not os.path.exists(name) and name not in Models
     return unknown and hub.NAME.fullmatch(name) is not None
 
 

@@ -52,16 +52,16 @@ def learn(
         count = lessons.export(export)
         print(f"{count} attempt{'' if count == 1 else 's'} of {lessons.progress_file()} written to {export}")
         return
-    known = {item.name: item for item in lessons.exercises()} if file is None else lessons.read(file)
     if name is None:
         if answer is not None or hint or explain:
             raise typer.BadParameter("--answer, --hint and --explain are about one exercise; name it", context)
+        items = lessons.exercises() if file is None else list(lessons.read(file).values())
         if file is not None:
-            for item in known.values():
+            for item in items:
                 item.verify()
-        _list([item for item in known.values() if wall is None or item.wall == wall], lessons.progress(), chosen)
+        _list([item for item in items if wall is None or item.wall == wall], lessons.progress(), chosen)
         return
-    task = lessons.named(name, known)
+    task = lessons.exercise(name, file)
     if answer is None:
         _ask(task, hint, chosen)
         return

@@ -68,7 +68,7 @@ def serve(
         from ..solvers.load import ServingLoadModel
 
         answer: Any = ServingLoadModel().solve(
-            network, machine, seq_len, output_len, concurrency, arrival_rate, precision, stack or "vllm",
+            network, machine, seq_len, output_len, concurrency, arrival_rate, precision, "vllm" if stack is None else stack,
             prefix_hit_ratio=prefix_hit, draft_tokens=draft_tokens or 0, draft_acceptance_rate=acceptance,
             prefill_workers=prefill_workers, decode_workers=decode_workers, **plan,
         )  # fmt: skip
@@ -76,7 +76,7 @@ def serve(
         return
     share = _share(efficiency)
     answer = ServingModel().solve(
-        network, machine, seq_len, batch_size, precision, share, stack=stack or "ideal",
+        network, machine, seq_len, batch_size, precision, share, stack="ideal" if stack is None else stack,
         decode_hardware=None if decode_hardware is None else _entry("hardware", decode_hardware),
         network_bandwidth=network_bandwidth, draft_model=None if draft is None else _entry("models", draft),
         draft_acceptance_rate=acceptance, cached_prefix_len=cached_prefix, draft_tokens=draft_tokens, **plan,

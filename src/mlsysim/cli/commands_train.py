@@ -24,7 +24,9 @@ Vp = Annotated[int, typer.Option("--vp", help="Model chunks of a pipeline stage.
 Batch = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", "-b", help="Sequences of a step; one micro-batch for each stage and data rank unless said."
+        "--batch-size",
+        "-b",
+        help="Sequences of a step; one micro-batch for each data rank unless said, with a pipeline two for each stage.",
     ),
 ]
 Micro = Annotated[int, typer.Option("--micro-batch", help="Sequences of one pass of one rank.")]
@@ -59,7 +61,9 @@ def amount(text: str, name: str) -> float:
 @app.command()
 def train(
     context: typer.Context,
-    model: Model,
+    model: Annotated[
+        str | None, typer.Argument(help="A model of the zoo, or a YAML file of one; the file's with --config.")
+    ] = None,
     hardware: Chip = "H100",
     gpus: Gpus = 8,
     tp: Tp = 1,
@@ -82,6 +86,12 @@ def train(
     ] = None,
     node: Node = None,
     fabric: Fabric = "InfiniBand_NDR",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="A job's own file: Megatron-LM, NeMo, DeepSpeed or torchtitan.", show_default=False
+        ),
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option("--trace", help="Write the step as a trace for Perfetto.", show_default=False)
     ] = None,
@@ -94,8 +104,13 @@ def train(
 
     chosen = _chosen(context, output)
     _extend(catalog)
-    step, machine, plan = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len,
-                                precision, zero, recompute, stack, lora_rank)  # fmt: skip
+    if config is not None:
+        step, machine, plan = _configured(context, config)
+    elif model is None:
+        raise InvalidInputError("train: expected a model of the zoo, or --config FILE")
+    else:
+        step, machine, plan = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len,
+                                    precision, zero, recompute, stack, lora_rank)  # fmt: skip
     if trace is not None:
         from ..solvers.timeline import timeline
 
@@ -206,9 +221,35 @@ def _step(model: str, hardware: str, gpus: int, node: str | None, fabric: str, t
 
     machine = _machine(hardware, gpus, node, fabric)
     data = max(gpus // max(tp * pp * cp, 1), 1)
+    least = data * micro * (2 * pp if pp > 1 else 1)
     plan: dict[str, Any] = dict(
-        model=_entry("models", model), batch_size=batch if batch is not None else data * micro * 2 * pp if pp > 1 else batch or data * micro,
+        model=_entry("models", model), batch_size=least if batch is None else batch,
         microbatch_size=micro, precision=precision, tp_size=tp, pp_size=pp, ep_size=ep, cp_size=cp, v_stages=vp, zero_stage=zero,
         activation_recomputation=recompute, seq_len=seq_len, stack=stack, lora_rank=lora,
     )  # fmt: skip
+    return TrainingStepModel().solve(fleet=machine, **plan), machine, plan
+
+
+OVERRIDING = {"tp": "tp_size", "pp": "pp_size", "ep": "ep_size", "cp": "cp_size", "vp": "v_stages", "precision": "precision",
+              "zero": "zero_stage", "recompute": "activation_recomputation", "stack": "stack", "lora_rank": "lora_rank"}  # fmt: skip
+"""Options of the command that count more than a job's file, and the arguments they set."""
+
+
+def _configured(context: typer.Context, path: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """The step that a job's own file describes; options that were given count more than the file."""
+    from ..solvers.training_config import training_question
+    from ..solvers.training_step import TrainingStepModel
+
+    said = {name: value for name, value in context.params.items()
+            if (place := context.get_parameter_source(name)) is not None and place.name == "COMMANDLINE"}  # fmt: skip
+    model = said.get("model")
+    found = training_question(
+        path, model=None if model is None else _entry("models", model), gpus=said.get("gpus"),
+        seq_len=said.get("seq_len"), batch_size=said.get("batch_size"), microbatch_size=said.get("micro_batch"),
+    )  # fmt: skip
+    for entry in (*(f"not understood: {flag}" for flag in found.not_understood), *found.remarks):
+        typer.echo(entry, err=True)
+    machine = _machine(context.params["hardware"], found.gpus, context.params["node"], context.params["fabric"])
+    plan = {"model": found.model, **found.step_arguments}
+    plan |= {key: said[name] for name, key in OVERRIDING.items() if name in said}
     return TrainingStepModel().solve(fleet=machine, **plan), machine, plan

@@ -16,8 +16,10 @@ def training(step: Any, run: Any = None) -> Shown:
     low, high = (side.magnitude for side in step.interval()["step_latency_total"])
     ranks = step.parallelism
     rows = [
-        ("step", shown(i.step_latency_total, "second"), f"90 % interval {shown(low, 'second')} to {shown(high, 'second')}; light {shown(i.ideal_latency, 'second')}"),
-        ("throughput", f"{shown(i.tokens_per_second, '1')} token/s", f"{shown(i.tokens_per_second / i.chips, '1')} a chip, batch {float(i.batch):g} of {float(i.tokens_per_sample):g} tokens"),
+        ("step", shown(i.step_latency_total, "second"), f"90 % interval {shown(low, 'second')} to {shown(high, 'second')}; "
+         f"light {shown(i.ideal_latency, 'second')}"),
+        ("throughput", f"{shown(i.tokens_per_second, '1')} token/s", f"{shown(i.tokens_per_second / i.chips, '1')} a chip, "
+         f"batch {float(i.batch):g} of {float(i.tokens_per_sample):g} tokens"),
         ("MFU", f"{float(i.mfu):.1%}", f"HFU {float(i.hfu):.1%} of the {shown(i.peak, 'flop/second')} peak"),
         *_memory_rows(i),
     ]  # fmt: skip
@@ -38,9 +40,12 @@ def training(step: Any, run: Any = None) -> Shown:
     if run is not None:
         r = run.si
         rows += [
-            ("run", f"{r.calendar_time / DAY:.1f} days", f"80 % between {r.earliest / DAY:.1f} and {r.latest / DAY:.1f} days; {float(r.steps):,.0f} steps"),
-            ("goodput", f"{float(r.goodput):.1%}", f"{float(r.expected_failures):.1f} failures expected, a checkpoint of {shown(r.checkpoint_size, 'byte')} every {shown(r.checkpoint_interval, 'second')}"),
-            ("chip hours", f"{float(r.chip_hours):,.0f}", f"loss {float(r.loss):.3f} nats a token; {float(r.tokens_per_parameter_ratio):.1f} times the tokens that are best for the compute"),
+            ("run", f"{r.calendar_time / DAY:.1f} days", f"80 % between {r.earliest / DAY:.1f} and {r.latest / DAY:.1f} days; "
+             f"{float(r.steps):,.0f} steps"),
+            ("goodput", f"{float(r.goodput):.1%}", f"{float(r.expected_failures):.1f} failures expected, a checkpoint of "
+             f"{shown(r.checkpoint_size, 'byte')} every {shown(r.checkpoint_interval, 'second')}"),
+            ("chip hours", f"{float(r.chip_hours):,.0f}", f"loss {float(r.loss):.3f} nats a token; "
+             f"{float(r.tokens_per_parameter_ratio):.1f} times the tokens that are best for the compute"),
             ("energy", shown(_known(r.facility_energy), "joule"), f"{shown(_known(r.operational_carbon), 'kilogram')} CO2e"),
             ("cost", shown(_known(r.cost), "USD"), ""),
         ]  # fmt: skip
@@ -113,7 +118,8 @@ def _verdict(step: Any, run: Any = None) -> list[str]:
     i = step.si
     if not step.feasible:
         return [f"DOES NOT FIT: {shown(i.memory_per_device, 'byte')} needed, {shown(i.memory_capacity, 'byte')} there"]
-    line = f"FITS: {float(i.memory_utilization):.0%} of the memory; a step takes {shown(i.step_latency_total, 'second')}, {step.bottleneck.lower()} takes most"
+    took = f"a step takes {shown(i.step_latency_total, 'second')}, {step.bottleneck.lower()} takes most"
+    line = f"FITS: {float(i.memory_utilization):.0%} of the memory; {took}"
     return [line] if run is None else [line, f"DONE in {float(run.si.calendar_time) / DAY:.1f} days"]
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "exercises",
     "export",
     "json_schema",
-    "named",
     "parsed",
     "progress",
     "progress_file",

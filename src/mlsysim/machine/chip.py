@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,7 @@ def generation_of(device: Device) -> str:
     return "other"
 
 
+@functools.lru_cache(maxsize=512)
 def chip_of(device: Device) -> Chip:
     """The constants of a device.
 

@@ -7,7 +7,7 @@ Every form takes ``p``, the parameters of one fit in SI, and ``c``, the chip. Th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..physics import attention_kernels as attention
 from ..physics import gemm as tiles
 from ..physics import moe_kernels as experts
+from ..workloads.operators import either, larger, smaller
 from .chip import Chip
 
 Parameters = Mapping[str, float]
@@ -25,16 +26,37 @@ _SIDES = [
 ]  # fmt: skip
 _TILES = np.array(sorted({side for a, b in _SIDES for side in ((a, b), (b, a))}, reverse=True), dtype=np.float64)
 SPLITS = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-TILE_ROWS = np.repeat(_TILES[:, 0], len(SPLITS))
-TILE_COLUMNS = np.repeat(_TILES[:, 1], len(SPLITS))
-TILE_SPLITS = np.tile(SPLITS, len(_TILES))
-LARGE = (TILE_SPLITS == 1) & (TILE_ROWS * TILE_COLUMNS >= 128 * 64)
-WAVES_OF_LARGE = 8.0
-"""Where tiles of 128 x 128 fill all cores so many times, a library neither splits nor takes small tiles."""
 LEAST_DEPTH = 128.0
 """A slice of the inner dimension is not cut shorter than this."""
-BLOCK = 1024
-"""Shapes tried against all tiles at once."""
+
+
+class Tiles(NamedTuple):
+    """Tiles and splits that a library tries, with what follows from them alone."""
+
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    splits: NDArray[np.float64]
+    split: NDArray[np.float64]
+    least_depth: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: NDArray[np.float64], columns: NDArray[np.float64], splits: NDArray[np.float64]) -> Tiles:
+        """From sides and splits."""
+        split = (splits > 1).astype(np.float64)
+        return cls(rows, columns, splits, split, split * LEAST_DEPTH * splits)
+
+
+ALL = Tiles.of(np.repeat(_TILES[:, 0], len(SPLITS)), np.repeat(_TILES[:, 1], len(SPLITS)), np.tile(SPLITS, len(_TILES)))
+IS_LARGE = (ALL.splits == 1) & (ALL.rows * ALL.columns >= 128 * 64)
+LARGE = Tiles.of(ALL.rows[IS_LARGE], ALL.columns[IS_LARGE], ALL.splits[IS_LARGE])
+WAVES_OF_LARGE = 8.0
+"""Where tiles of 128 x 128 fill all cores so many times, a library neither splits nor takes small tiles."""
+BLOCK = 1000
+"""Shapes worked out at once."""
+TRIED = 16_000
+"""Shapes times tiles worked out at once: arrays of 128 KB stay in the cache, and need no new pages each time."""
+WORTH_BOUNDING = 512
+"""Shapes times tiles from which leaving tiles out by their bounds takes less time than it saves."""
 FEED = 64.0
 """Bytes a clock from the shared cache to one core, the unit of the fitted ``feed``."""
 
@@ -74,14 +96,30 @@ def gemm(
     """
     many = np.asarray(m) * n >= WAVES_OF_LARGE * c.cores * 128 * 128
     if many.ndim == 0:
-        best = _best_tile(p, c, m, n, k, peak, operand, LARGE if many else slice(None))
+        best = _best_tile(p, c, m, n, k, peak, operand, LARGE if many else ALL)
     else:
-        rows, columns, depth = np.broadcast_arrays(m, n, k)
-        many = np.broadcast_to(many, rows.shape)
+        rows, columns, depth, many = np.broadcast_arrays(m, n, k, many)
+        if rows.size * len(ALL.rows) <= TRIED:
+            return _finished(
+                p, c, m, k, _best_tile(p, c, rows, columns, depth, peak, operand, ALL, many), operand, quantise
+            )
         best = np.empty(rows.shape)
-        for mine, tried in ((many, LARGE), (~many, slice(None))):
-            if mine.any():
-                best[mine] = _best_tile(p, c, rows[mine], columns[mine], depth[mine], peak, operand, tried)
+        for mine, tried in ((many, LARGE), (~many, ALL)):
+            if not mine.any():
+                continue
+            a, b, d = rows[mine], columns[mine], depth[mine]
+            size = TRIED // len(tried.rows)
+            best[mine] = np.concatenate([
+                _best_tile(p, c, a[i : i + size], b[i : i + size], d[i : i + size], peak, operand, tried)
+                for i in range(0, len(a), size)
+            ])  # fmt: skip
+    return _finished(p, c, m, k, best, operand, quantise)
+
+
+def _finished(
+    p: Parameters, c: Chip, m: Any, k: Any, best: Any, operand: tuple[float, float, float], quantise: float
+) -> NDArray[np.float64]:
+    """The time of a product with that of quantising its operand, and no less than launches from the host allow."""
     if quantise:
         moved = np.multiply(m, k) * (2 + operand[0])
         best = best + quantise * p["quantise"] + moved / (p.get("quantise_memory", 0.5) * c.bandwidth)
@@ -90,26 +128,45 @@ def gemm(
 
 
 def _best_tile(
-    p: Parameters, c: Chip, m: Any, n: Any, k: Any, peak: float, operand: tuple[float, float, float], tried: Any
-) -> NDArray[np.float64]:
-    """Seconds of the product with the best of some tiles and splits."""
+    p: Parameters, c: Chip, m: Any, n: Any, k: Any, peak: float, operand: tuple[float, float, float], tried: Tiles,
+    large: Any = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Seconds of the product with the best of some tiles and splits; shapes that are ``large`` take large tiles only."""
     x, w, y = operand
     rows, columns, depth = (np.asarray(value, dtype=np.float64)[..., None] for value in (m, n, k))
-    tall, broad, splits = TILE_ROWS[tried], TILE_COLUMNS[tried], TILE_SPLITS[tried]
-    count = tiles.tile_count(rows, columns, tall, broad, splits)
-    waves = tiles.wave_count(count, c.cores, p.get("smooth", 0.3))
-    height = tall if c.matrix else np.minimum(tall, rows)  # vector units do not compute empty rows
-    slice_depth = 64 * np.ceil(depth / (64 * splits))
-    math = tiles.tile_math_time(height, broad, slice_depth, waves, c.cores, peak, p["compute"])
-    feed = tiles.tile_feed_time(height, broad, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
-    weights, activations, output = columns * depth * w, rows * depth * x, rows * columns * y
-    missed = tiles.miss_share(weights + activations + output, c.cache, p["reach"])
-    split = splits > 1
-    traffic = weights * missed + activations + output + split * 4 * rows * columns
+    waves = tiles.wave_count(
+        tiles.tile_count(rows, columns, tried.rows, tried.columns, tried.splits), c.cores, p.get("smooth", 0.3)
+    )
+    height = tried.rows if c.matrix else np.minimum(tried.rows, rows)  # vector units do not compute empty rows
+    slice_depth = 64 * np.ceil(depth / (64 * tried.splits))
+    math = tiles.tile_math_time(height, tried.columns, slice_depth, waves, c.cores, peak, p["compute"])
+    feed = tiles.tile_feed_time(height, tried.columns, slice_depth, max(x, w), waves, p["feed"] * FEED * c.clock)
+    output = rows * columns
+    weights, activations, written = columns * depth * w, rows * depth * x, output * y
+    missed = tiles.miss_share(weights + activations + written, c.cache, p["reach"])
+    traffic = (weights * missed + activations + written) + 4 * output * tried.split
     memory = traffic / (p["memory"] * c.bandwidth)
-    time = tiles.gemm_time(p["launch"], math, feed, memory, 1 + p["overlap"], waves, p["wave"], split * p["split"])
-    best = np.where(depth / splits >= np.where(split, LEAST_DEPTH, 0.0), time, np.inf).min(axis=-1)
-    return np.asarray(best)
+    sharpness, reduction = 1 + p["overlap"], tried.split * p["split"]
+    sharpness, reduction = 1 + p["overlap"], tried.split * p["split"]
+    deep = depth >= tried.least_depth
+    if large is not None:
+        deep = np.where(large[..., None], IS_LARGE, deep)
+    if deep.size < WORTH_BOUNDING or tried is LARGE:
+        time = tiles.gemm_time(p["launch"], math, feed, memory, sharpness, waves, p["wave"], reduction)
+        return np.asarray((time if tried is LARGE else np.where(deep, time, np.inf)).min(axis=-1))
+    # What overlaps takes between its longest part and 2^(1/q) times that, so most tiles cannot be the best one; the
+    # powers, which cost most, are worked out for the few that can.
+    longest = np.maximum(np.maximum(math, feed), memory)
+    least = np.where(deep, longest + (waves * p["wave"] + reduction), np.inf)
+    most = (least + (2 ** (1 / sharpness) - 1) * longest).min(axis=-1, keepdims=True)
+    able = np.flatnonzero(least <= most * (1 + 1e-9))
+    able_math, able_feed, able_memory, able_waves = (part.ravel()[able] for part in (math, feed, memory, waves))
+    least.fill(np.inf)
+    least.ravel()[able] = tiles.gemm_time(
+        p["launch"], able_math, able_feed, able_memory, sharpness, able_waves, p["wave"],
+        reduction[able % len(reduction)],
+    )  # fmt: skip
+    return np.asarray(least.min(axis=-1))
 
 
 def context_attention(
@@ -136,35 +193,34 @@ def context_attention(
     tile = p.get("rows", 128.0)
     # A kernel that packs a group of heads fills a tile of few queries with the heads that share keys.
     packed = (new < tile) * pack
-    rows = new * np.where(packed > 0, group, 1.0)
-    lanes = np.where(packed > 0, kv_heads, heads)
-    length = np.maximum(np.ceil(rows / tile), 1.0)
+    rows = new * either(packed > 0, group, 1.0)
+    lanes = either(packed > 0, kv_heads, heads)
+    length = larger(np.ceil(rows / tile), 1.0)
     if not p.get("windowed", 1.0):  # the kernel masks what lies outside the window, but works through it
-        window = np.full_like(np.asarray(window, dtype=np.float64), 1e18)
-    whole = np.asarray(new * (cached + new), dtype=np.float64)
-    area = attention.causal_pairs(new, cached, window) if causal else whole
+        window = 1e18
+    area = attention.causal_pairs(new, cached, window) if causal else new * (cached + new)
     mean_keys = area / new
-    longest_keys = np.minimum(cached + new, window)
-    edges = 0.5 * tile / keys * np.where(window < cached + new, 2.0, 1.0)
-    diagonal = np.where(rows <= tile, 0.0, edges) + p["diagonal"]
-    blocks = length * (np.maximum(mean_keys / keys, 0.25) + diagonal)
-    blocks = np.where(rows <= tile, length * (np.maximum(longest_keys / keys, 0.25) + p["diagonal"]), blocks)
+    longest_keys = smaller(cached + new, window)
+    edges = 0.5 * tile / keys * either(window < cached + new, 2.0, 1.0)
+    diagonal = either(rows <= tile, 0.0, edges) + p["diagonal"]
+    blocks = length * (larger(mean_keys / keys, 0.25) + diagonal)
+    blocks = either(rows <= tile, length * (larger(longest_keys / keys, 0.25) + p["diagonal"]), blocks)
     wide = (width / 128.0) ** (p.get("wide", 1.0) - 1)
     block = attention.attention_block_time(
         tile, keys, width, c.cores, peak, p["compute"] * wide, c.exponentials * c.clock, p["softmax"]
     )
-    row = np.maximum(longest_keys / keys, 0.25)
+    row = larger(longest_keys / keys, 0.25)
     split = 1.0
     if p.get("split", 0.0) > 0:
-        split = np.clip(c.cores / (batch * lanes * length), 1.0, np.maximum(row / 2, 1.0))
+        split = smaller(larger(c.cores / (batch * lanes * length), 1.0), larger(row / 2, 1.0))
     shared = batch * lanes * blocks * block / c.cores
     longest = (row / split + p["diagonal"]) * block
-    read = np.minimum(cached + new, window + new)
+    read = smaller(cached + new, window + new)
     moved = batch * (
         2 * new * heads * (head_dim + value_dim) + kv_heads * (head_dim + value_dim) * (read + new) * kv_bytes
     )
     memory = moved / (p["memory"] * c.bandwidth)
-    extra = np.where(split > 1, p.get("split", 0.0), 0.0)
+    extra = either(split > 1, p.get("split", 0.0), 0.0)
     return np.asarray(attention.context_attention_time(p["launch"], shared, longest, memory, 1 + p["balance"], extra))
 
 
@@ -188,8 +244,8 @@ def generation_attention(
     """
     value_dim = head_dim if value_dim is None else value_dim
     # Beyond the largest group of heads that a kernel can serve together, every head reads the keys for itself.
-    kv_heads = np.where(heads / kv_heads > p.get("shares", 1e9), heads, kv_heads)
-    seen = np.minimum(context, window) if p.get("windowed", 1.0) else np.asarray(context, dtype=np.float64)
+    kv_heads = either(heads / kv_heads > p.get("shares", 1e9), heads, kv_heads)
+    seen = smaller(context, window) if p.get("windowed", 1.0) else context
     work = batch * kv_heads
     blocks = np.ceil(seen / 128.0)
     split = attention.key_value_splits(work, c.cores, blocks)
@@ -204,7 +260,7 @@ def generation_attention(
     )
     padded = 16 * np.ceil(heads / kv_heads / 16) if c.matrix else heads / kv_heads
     math = 4 * work * padded * seen * (head_dim + value_dim) / 2 / (p["compute"] * peak)
-    combine = np.where(split > 1, p["split"], 0.0)
+    combine = either(split > 1, p["split"], 0.0)
     return np.asarray(
         attention.generation_attention_time(
             p["launch"], memory, stream, math, 1 + p["overlap"], waves, p["wave"], combine

@@ -7,7 +7,9 @@ interval; every such step is told in ``notes``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +22,23 @@ from ..physics import is_recording
 from ..physics.gemm import smooth_maximum
 from ..physics.memory_kernels import gather_time, streaming_time
 from ..units import Seconds
+from ..workloads.operators import larger
 from . import collectives
 from .chip import Chip, chip_of
-from .operators import Operator, Operators, kv_bytes
+from .operators import Operator, Operators, kv_bytes, numbers
 
 STACKS = ("ideal", "vllm", "trtllm", "sglang")
-EDGES = np.array([10e-6, 100e-6])
+EDGES_LIST = [10e-6, 100e-6]
+EDGES = np.array(EDGES_LIST)
 """Times that part the three domains of a fit's ``sigma``."""
 OUTSIDE = 0.25
 """Added in quadrature to sigma where a shape lies beyond what was measured."""
 OTHER = 0.25
 """Added in quadrature to sigma for chips of other makers or much older generations, where no kernel was calibrated."""
 CACHED = 4096
+
+Chosen = tuple[Fit, float, tuple[str, ...]]
+"""A fit, what to add to its sigma in quadrature, and notes on what stood in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ class MeasuredMachine:
             if kernel not in known:
                 raise InvalidInputError(f"kernel of {name}: expected one of {', '.join(known)}, found {kernel!r}")
         self.operators = Operators(self.chip)
-        self._fits: dict[tuple[str, str], tuple[Fit, float, tuple[str, ...]]] = {}
+        self._fits: dict[tuple[str, str], Chosen] = {}
         self._cache: dict[Any, Timing] = {}
 
     # -- dense and expert products -------------------------------------------------------------------------------
@@ -89,7 +96,7 @@ class MeasuredMachine:
     ) -> Timing:
         """``count`` products y[m, n] = x[m, k] W[n, k]; the kernels that quantise x belong to it."""
         return self._timed(
-            ("gemm", m, n, k, precision, weight_precision, count),
+            _product(m, n, k, precision, weight_precision, count),
             lambda: self.run(self.operators.gemm(m, n, k, precision, weight_precision), count),
         )
 
@@ -157,7 +164,7 @@ class MeasuredMachine:
 
     def elementwise(self, bytes: Any, count: Any = 1.0) -> Timing:
         """``count`` kernels that each stream so many bytes."""
-        return self._timed(("elementwise", bytes, count), lambda: self._stream(bytes, count))
+        return self._stream(bytes, count)
 
     def norm(self, tokens: Any, hidden: Any, precision: str = "bf16", count: Any = 1.0) -> Timing:
         """A normalisation fused with the residual addition: two reads and two writes of the activations."""
@@ -165,31 +172,27 @@ class MeasuredMachine:
 
     def embedding(self, tokens: Any, hidden: Any, precision: str = "bf16", reuse: Any = 0.0) -> Timing:
         """A gather of rows from a table, and the write of the result."""
-
-        def run() -> Timing:
-            fit, wider, notes = self._fit("streaming", "gather")
-            rows = np.asarray(tokens * hidden * kv_bytes(precision), dtype=np.float64)
-            p, bandwidth = fit.values, self.chip.bandwidth
-            time = gather_time(rows, bandwidth, p["memory"], p["launch"], reuse) + rows / bandwidth
-            return self._timing(time, 2 * rows / bandwidth, fit, wider, notes)
-
-        return self._timed(("embedding", tokens, hidden, precision, reuse), run)
+        fit, wider, notes = self._fit("streaming", "gather")
+        rows = numbers(tokens * hidden * kv_bytes(precision))
+        p, bandwidth = fit.values, self.chip.bandwidth
+        time = gather_time(rows, bandwidth, p["memory"], p["launch"], reuse) + rows / bandwidth
+        return self._timing(time, 2 * rows / bandwidth, fit, wider, notes)
 
     def depthwise(self, flops: Any, bytes: Any, count: Any = 1.0) -> Timing:
         """A depthwise convolution, pooling or other kernel that streams and does a little vector arithmetic."""
-        return self._timed(("depthwise", flops, bytes, count), lambda: self._stream(bytes, count, flops))
+        return self._stream(bytes, count, flops)
 
     def scan(self, flops: Any, bytes: Any, count: Any = 1.0) -> Timing:
         """A recurrence over tokens (state-space layer) in one fused kernel, by its FLOPs and bytes."""
-        return self._timed(("scan", flops, bytes, count), lambda: self._stream(bytes, count, flops))
+        return self._stream(bytes, count, flops)
 
     def _stream(self, traffic: Any, count: Any, flops: Any = 0.0) -> Timing:
         fit, wider, notes = self._fit("streaming", ANY)
-        p, traffic = fit.values, np.asarray(traffic, dtype=np.float64)
+        p, traffic, flops = fit.values, numbers(traffic), numbers(flops)
         time = streaming_time(traffic, self.chip.bandwidth, p["memory"], p["launch"])
         vector = self.chip.peak("fp32")[0]
-        floor = np.maximum(traffic / self.chip.bandwidth, flops / vector)
-        time = np.maximum(time, p["launch"] + np.asarray(flops) / (p["compute"] * vector))
+        floor = larger(traffic / self.chip.bandwidth, flops / vector)
+        time = larger(time, p["launch"] + flops / (p["compute"] * vector))
         if self.chip.dispatch:
             time = smooth_maximum(time, self.chip.dispatch, 6.0)
         return self._timing(time * count, floor * count, fit, wider, notes)
@@ -295,7 +298,7 @@ class MeasuredMachine:
         """The kernel that is run for a family and a variant (a precision)."""
         return self.families.get(name) or self._family(name).kernel(self.chip.generation, self.stack, variant)
 
-    def _fit(self, name: str, variant: str, kernel: str | None = None) -> tuple[Fit, float, tuple[str, ...]]:
+    def _fit(self, name: str, variant: str, kernel: str | None = None) -> Chosen:
         """The fit of a family for this device, what to add to its sigma, and notes on what stood in."""
         wanted = kernel or ""
         key = (name, f"{variant}|{wanted}")
@@ -327,20 +330,42 @@ class MeasuredMachine:
 
     def run(self, operator: Operator, count: Any = 1.0, kernel: str | None = None) -> Timing:
         """An operator, ``count`` times; ``kernel`` names the kernel, else the stack does."""
-        fit, wider, notes = self._fit(operator.family, operator.precision, kernel)
-        timing = self._timing(
-            operator.run(fit.values) * count, operator.floor * count, fit, wider, (*notes, *operator.notes)
-        )
-        outside = operator.outside
+        fit = self._fit(operator.family, operator.precision, kernel)
+        return self._told(operator, operator.run(fit[0].values) * count, operator.floor * count, operator.outside, fit)
+
+    def _told(self, operator: Operator, time: Any, floor: Any, outside: Any, fit: Chosen) -> Timing:
+        """A timing of an operator, wider where its shape lies beyond those measured."""
+        timing = self._timing(time, floor, fit[0], fit[1], (*fit[2], *operator.notes))
         if outside is False or not np.any(outside):
             return timing
         return _wider(timing, np.where(outside, OUTSIDE, 0.0), f"{operator.family}: shapes beyond those measured")
 
+    def look_ahead(self, products: Iterable[tuple[Any, Any, Any, str]]) -> None:
+        """Work out at once the products (m, n, k, precision) that :meth:`gemm` is about to be asked for, one by one."""
+        if is_recording():
+            return
+        wanted: dict[str, dict[tuple[Any, Any, Any], None]] = {}
+        for m, n, k, precision in products:
+            if not isinstance(m, float) or not isinstance(n, float):
+                return  # arrays are worked out in blocks as they are
+            if _product(m, n, k, precision) not in self._cache:
+                wanted.setdefault(precision, {})[m, n, k] = None
+        for precision, shapes in wanted.items():
+            if len(shapes) == 1:
+                continue
+            operator = self.operators.gemm(*np.array(list(shapes)).T, precision)
+            fit = self._fit(operator.family, operator.precision)
+            columns = (operator.run(fit[0].values).tolist(), operator.floor.tolist(), operator.outside.tolist())
+            for shape, time, floor, outside in zip(shapes, *columns, strict=True):
+                self._keep(_product(*shape, precision), self._told(operator, time, floor, outside, fit))
+
     def _timing(self, time: Any, floor: Any, fit: Fit, wider: float, notes: tuple[str, ...]) -> Timing:
+        time, floor = _plain(time), _plain(floor)
+        if type(time) is float:  # the common case, without NumPy
+            sigma: Any = fit.sigma[bisect_left(EDGES_LIST, time)]
+            return Timing(time, math.hypot(sigma, wider) if wider else sigma, notes, floor)
         sigma = np.take(fit.sigma, np.searchsorted(EDGES, time))
-        if wider:
-            sigma = np.hypot(sigma, wider)
-        return Timing(_plain(time), _plain(sigma), notes, _plain(floor))
+        return Timing(time, np.hypot(sigma, wider) if wider else sigma, notes, floor)
 
     def _timed(self, key: tuple[Any, ...], run: Callable[[], Timing]) -> Timing:
         """``run()``, remembered for plain numbers; an open ledger sees every equation at work."""
@@ -350,15 +375,24 @@ class MeasuredMachine:
             found = self._cache.get(key)
         except TypeError:  # an array has no hash; those answers are not kept
             return run()
-        if found is None:
-            if len(self._cache) >= CACHED:
-                self._cache.clear()
-            found = self._cache[key] = run()
-        return found
+        return self._keep(key, run()) if found is None else found
+
+    def _keep(self, key: tuple[Any, ...], timing: Timing) -> Timing:
+        if len(self._cache) >= CACHED:
+            self._cache.clear()
+        self._cache[key] = timing
+        return timing
+
+
+def _product(m: Any, n: Any, k: Any, precision: str, weight: str | None = None, count: Any = 1.0) -> tuple[Any, ...]:
+    """What a product is remembered by."""
+    return ("gemm", m, n, k, precision, weight, count)
 
 
 def _plain(value: Any) -> Any:
     """A float where there is one number, else the array."""
+    if type(value) is float:
+        return value
     array = np.asarray(value, dtype=np.float64)
     return float(array) if array.ndim == 0 else array
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InvalidInputError, nearest
 from ..physics.attention_kernels import causal_pairs
+from ..workloads.operators import either, larger, smaller
 from . import kernels
 from .chip import Chip
 
@@ -131,9 +132,9 @@ class Operators:
         peak, notes = self._peak(number.rate)
         c = self.chip
         operand = (number.activation, number.weight, 2.0)
-        m, n, k = _numbers(m), _numbers(n), _numbers(k)
+        m, n, k = numbers(m), numbers(n), numbers(k)
         traffic = m * k * number.activation + n * k * number.weight + 2 * m * n
-        floor = np.maximum(2 * m * n * k / peak, traffic / c.bandwidth)
+        floor = larger(2 * m * n * k / peak, traffic / c.bandwidth)
 
         def run(p: Mapping[str, float]) -> Any:
             return kernels.distinct(
@@ -151,10 +152,10 @@ class Operators:
         peak, notes = self._peak(arithmetic)
         c, size = self.chip, kv_bytes(kv_precision)
         value = head_dim if value_dim is None else value_dim
-        seen = UNBOUNDED if window is None else np.where(np.asarray(window) > 0, window, UNBOUNDED)
+        seen = UNBOUNDED if window is None else either(window > 0, window, UNBOUNDED)
         pairs = causal_pairs(new, cached, seen) if causal else new * (cached + new)
         traffic = batch * (2 * new * heads * (head_dim + value) + 2 * kv_heads * (head_dim + value) * new * size)
-        floor = np.maximum(2 * batch * heads * pairs * (head_dim + value) / peak, traffic / c.bandwidth)
+        floor = larger(2 * batch * heads * pairs * (head_dim + value) / peak, traffic / c.bandwidth)
         args = (batch, new, cached, heads, kv_heads, head_dim, seen, peak, size, causal, value_dim)
         family = "context_attention" if value_dim is None else "mla_context"
         return Operator(
@@ -169,8 +170,8 @@ class Operators:
         peak, notes = self._peak("bf16")
         c, size = self.chip, kv_bytes(kv_precision)
         value = head_dim if value_dim is None else value_dim
-        seen = UNBOUNDED if window is None else np.where(np.asarray(window) > 0, window, UNBOUNDED)
-        read = np.minimum(context, seen)
+        seen = UNBOUNDED if window is None else either(window > 0, window, UNBOUNDED)
+        read = smaller(context, seen)
         floor = batch * kv_heads * read * (head_dim + value) * size / c.bandwidth
         args = (batch, context, heads, kv_heads, head_dim, seen, peak, size, value_dim)
         family = "generation_attention" if value_dim is None else "mla_generation"
@@ -180,7 +181,7 @@ class Operators:
             floor,
             kv_precision,
             notes,
-            np.asarray(context) > 262144,
+            context > 262144,
         )
 
     def moe(
@@ -192,16 +193,16 @@ class Operators:
         peak, notes = self._peak(number.rate)
         c = self.chip
         operand = (number.activation, number.weight)
-        rows = np.maximum(tokens * topk / ep, 1.0)
-        busy = np.minimum(np.maximum(experts / ep, 1.0), rows)
+        rows = larger(tokens * topk / ep, 1.0)
+        busy = smaller(larger(experts / ep, 1.0), rows)
         work = 2 * rows * matrices * hidden * ffn / tp
         traffic = busy * matrices * hidden * ffn / tp * number.weight
-        floor = np.maximum(work / peak, traffic / c.bandwidth)
+        floor = larger(work / peak, traffic / c.bandwidth)
         args = (tokens, hidden, ffn, experts, topk, tp, ep, peak, operand, matrices, imbalance, active)
         return Operator("moe", lambda p: kernels.moe(p, c, *args), floor, name, told + notes)
 
 
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
     """A float where there is one number (plain arithmetic is several times faster than that of arrays), else an array."""
     return float(value) if isinstance(value, (int, float)) else np.asarray(value, dtype=np.float64)
 

@@ -12,7 +12,7 @@ from ..errors import MissingFactError
 from ..physics.memory import sum_of_times
 from ..units import Bytes, BytesPerSecond, Count, Flop, Seconds
 from ..workloads.language import kernels
-from ..workloads.operators import Operator
+from ..workloads.operators import Operator, larger, smaller
 from .measured import MeasuredMachine, Timing
 
 COMMON = 0.5
@@ -70,41 +70,43 @@ def time_pass(machine: MeasuredMachine, operators: Sequence[Operator], links: Li
         operators: what one rank runs
         links: how ranks talk; the device's own link if not given
     """
+    machine.look_ahead((o.m, o.n, o.k, o.precision) for o in operators if o.kind == "gemm")
     done = tuple(_timed(machine, operator, links or Links()) for operator in operators)
     compute: Any = 0.0
     memory: Any = 0.0
     communication: Any = 0.0
     alone: Any = 0.0
+    together: Any = 0.0
     launches: Any = 0.0
     floor: Any = 0.0
     for one in done:
+        error = one.sigma * one.time
         launches = launches + kernels(one.operator) * one.operator.count
         floor = floor + one.floor
-        alone = alone + (one.sigma * one.time) ** 2
+        alone = alone + error**2
+        together = together + error
         if one.operator.kind == "collective":
             communication = communication + one.time
             continue
-        bound = np.greater(one.compute_floor, one.memory_floor)
-        if np.ndim(bound):
+        bound = one.compute_floor > one.memory_floor
+        if isinstance(bound, np.ndarray):
             compute, memory = compute + np.where(bound, one.time, 0.0), memory + np.where(bound, 0.0, one.time)
         elif bound:
             compute = compute + one.time
         else:
             memory = memory + one.time
-    total = np.asarray(compute + memory + communication)
-    together = sum(one.sigma * one.time for one in done)
     # Errors of one kernel are shared by all of its runs, and partly by all kernels of a device.
-    sigma = np.sqrt((1 - COMMON) * alone + COMMON * np.square(together)) / total
+    sigma = np.sqrt((1 - COMMON) * alone + COMMON * np.square(together)) / (compute + memory + communication)
     notes = tuple(dict.fromkeys(note for one in done for note in one.notes if note))
-    return PassTime(done, compute, memory, communication, floor, launches, sigma[()], notes)
+    return PassTime(done, compute, memory, communication, floor, launches, sigma, notes)
 
 
 def _timed(machine: MeasuredMachine, o: Operator, links: Links) -> Timed:
     timing = time_operator(machine, o, links)
     time, floor = timing.time * o.count, timing.floor * o.count
     compute, memory = _bounds(machine, o)
-    floor = np.maximum(floor, np.maximum(compute, memory) * o.count)
-    return Timed(o, np.maximum(time, floor), timing.sigma, floor, compute, memory, timing.notes)
+    floor = larger(floor, larger(compute, memory) * o.count)
+    return Timed(o, larger(time, floor), timing.sigma, floor, compute, memory, timing.notes)
 
 
 def _bounds(machine: MeasuredMachine, o: Operator) -> tuple[Seconds, Seconds]:
@@ -154,7 +156,7 @@ def _collective(machine: MeasuredMachine, o: Operator, links: Links) -> Timing:
     """A collective: inside the scale-up domain while the ranks fit in it, else across."""
     near = machine.collective(o.collective, o.message, o.ranks, link_bandwidth=links.inside, link_latency=None)
     domain = links.domain if links.domain is not None else machine.chip.link_domain
-    far = np.greater(o.ranks, domain) if domain is not None else False
+    far = o.ranks > domain if domain is not None else False
     if not np.any(far):
         return near
     if links.across is None:
@@ -179,7 +181,7 @@ def _vector_share(machine: MeasuredMachine, o: Operator) -> Any:
 
 def _window(o: Operator) -> Any:
     """The window as kernels take it: none where an operator sees everything."""
-    return np.minimum(o.window, FARTHEST)
+    return smaller(o.window, FARTHEST)
 
 
 MATRIX_SHARE = 0.3

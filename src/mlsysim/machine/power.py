@@ -27,9 +27,7 @@ class Draw:
     notes: tuple[str, ...]
 
 
-def watts(
-    values: Mapping[str, float], design_power: Watts, compute_share: Fraction, memory_share: Fraction
-) -> Watts:
+def watts(values: Mapping[str, float], design_power: Watts, compute_share: Fraction, memory_share: Fraction) -> Watts:
     """Power with some parameters.
 
     The idle share is that of a chip at work between two kernels, clocks up: well above what a chip at rest draws.
@@ -58,7 +56,8 @@ def draw_of(
     if tdp is None:
         raise MissingFactError(f"{device.id}: no tdp in the catalog; pass device.replace(tdp='... W')")
     fit = (library or family(FAMILY)).choose(chip.names, (*chip.generations, ANY), ANY)
-    extra, notes = 0.0, ()
+    extra = 0.0
+    notes: tuple[str, ...] = ()
     if device.id not in fit.devices:
         extra = fit.transfer if chip.architecture in fit.architectures else fit.far
         notes = (f"{FAMILY}: {device.id} was not measured; fitted on {', '.join(fit.devices)}",)

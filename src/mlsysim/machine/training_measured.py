@@ -128,7 +128,7 @@ def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
         return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
     if o.kind == "collective":
         stride: Any = 1.0
-        return collective(machine, o.collective, o.message, o.ranks, stride, wires, copies=o.topk)
+        return collective(machine, o.collective, o.message, o.ranks, stride, wires)
     return machine.elementwise(o.bytes)
 
 
@@ -160,10 +160,9 @@ def collective(
         sent = message * np.minimum(moe.distinct_destinations(nodes, copies) / copies, 1.0)
         nodes_time = machine.collective("all_to_all", sent, nodes, domain="cross", nodes=nodes, link_bandwidth=wires.across,
                                         link_latency=wires.across_latency)  # fmt: skip
-        time = np.where(far, np.maximum(nodes_time.time, near.time), near.time)
-        return Timing(
-            time[()], np.where(far, nodes_time.sigma, near.sigma)[()], (*near.notes, *nodes_time.notes), near.floor
-        )
+        time: Any = np.where(far, np.maximum(nodes_time.time, near.time), near.time)
+        spread: Any = np.where(far, nodes_time.sigma, near.sigma)
+        return Timing(time[()], spread[()], (*near.notes, *nodes_time.notes), near.floor)
     wide = machine.collective(kind, sent, ranks, domain="cross", nodes=nodes, link_bandwidth=wires.across,
                               link_latency=wires.across_latency)  # fmt: skip
     parts = [np.where(far, getattr(wide, name), getattr(near, name))[()] for name in ("time", "sigma", "floor")]

@@ -132,9 +132,9 @@ def table_of(operators: Sequence[Operator]) -> dict[str, Any]:
     return table
 
 
-def time_network(on: Bench, operators: Sequence[Operator]) -> NetworkTime:
-    """Time every operator of a network."""
-    table = table_of(operators)
+def time_network(on: Bench, operators: Sequence[Operator], table: Mapping[str, Any] | None = None) -> NetworkTime:
+    """Time every operator of a network; ``table`` is that of :func:`table_of` where it is at hand."""
+    table = table_of(operators) if table is None else table
     count = table["count"]
     times = operator_times(on.fit.values, on, table) * count
     work, weights, moved = table["flops"], table["weight_bytes"], table["read_bytes"] + table["write_bytes"]
@@ -159,7 +159,8 @@ def kernels_of(p: Mapping[str, float], table: Mapping[str, Any]) -> NDArray[np.f
     """Kernels that each operator launches: itself, and what follows it where that is not fused."""
     count = table["count"]
     alone = np.where(_rows(table["streams"], count), np.minimum(p["passes"], 1.0), 1.0)
-    return count * (alone + np.where(_rows(table["followed"], count), p["tail"] / 2, 0.0))
+    out: NDArray[np.float64] = count * (alone + np.where(_rows(table["followed"], count), p["tail"] / 2, 0.0))
+    return out
 
 
 def operator_times(p: Mapping[str, float], on: Bench, table: Mapping[str, Any]) -> NDArray[np.float64]:

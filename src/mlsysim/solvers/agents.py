@@ -341,7 +341,7 @@ class RetrievalModel(ForwardModel):
         reader = None if model is None else border.model(model)
         runs_on = device if model_hardware is None else border.machine(model_hardware, "model_hardware")
         prompt, batch = border.count("prompt_tokens", prompt_tokens), border.count("batch_size", batch_size)
-        if kind in ("ivf", "pq") and np.any(np.greater(looked, cells)):
+        if kind in ("ivf", "pq") and border.agree() and np.any(np.greater(looked, cells)):
             border.problems.append("probes: expected at most lists")
         border.close()
         arguments.update(hardware=device, precision=number, index=kind, model=reader)

@@ -145,6 +145,8 @@ class ContinuousBatchingModel(ForwardModel):
         network, machine = border.model(model), border.machine(hardware)
         longest = border.count("seq_len", seq_len)
         most = border.count("max_batch_size", max_batch_size)
+        if not isinstance(efficiency, str):  # what is measured has a word, which the serving model checks
+            border.fraction("efficiency", efficiency)
         page = border.count("page_size", page_size)
         tokens = longest if mean_request_tokens is None else border.count("mean_request_tokens", mean_request_tokens)
         output = None if output_tokens is None else border.count("output_tokens", output_tokens)

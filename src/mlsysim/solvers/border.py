@@ -34,17 +34,22 @@ class Border:
 
     def close(self) -> None:
         """Raise every fault found."""
-        if len(self._shapes) > 1:
-            self._broadcast()
+        self.agree()
         if self.problems:
             raise (UnitError if self._unit and len(self.problems) == 1 else InvalidInputError)(self.problems)
 
-    def _broadcast(self) -> None:
+    def agree(self) -> bool:
+        """Whether the arrays so far broadcast together, which comparing two of them needs; a fault if not."""
+        if len(self._shapes) < 2:
+            return True
         try:
             np.broadcast_shapes(*self._shapes.values())
         except ValueError:
             told = " and ".join(f"{name} of shape {shape}" for name, shape in self._shapes.items())
             self.problems.append(f"arrays do not broadcast together: {told}")
+            self._shapes.clear()  # told once
+            return False
+        return True
 
     # -- numbers -----------------------------------------------------------------------------------------------
 
@@ -131,7 +136,7 @@ class Border:
         shown = told(value.item() if isinstance(value, np.generic) else value)
         if 0 < value < SMALLEST:
             wanted += f", not below {SMALLEST:g}"
-        elif 1.0 < most and (most < GREATEST or value > most):
+        elif most > 1.0 and (most < GREATEST or value > most):
             wanted += f" and at most {most:g}"
         self.problems.append(f"{name}: expected {wanted}, found {shown}")
 
@@ -140,6 +145,8 @@ class Border:
     def entry(self, name: str, value: Any, cls: Any, registry: Any) -> Any:
         """A catalog entry, or the name of one."""
         if isinstance(value, cls):
+            if value.members:
+                self._shapes[name] = (len(value.members),)
             return value
         if isinstance(value, str):
             try:

@@ -145,6 +145,8 @@ class ServingCapacityModel(BaseSolver):
         cv = border.number("service_time_cv", service_time_cv, most=100.0)
         first = np.inf if ttft_slo_ms is None else milliseconds(border, "ttft_slo_ms", ttft_slo_ms)
         gap = np.inf if itl_slo_ms is None else milliseconds(border, "itl_slo_ms", itl_slo_ms)
+        if not isinstance(efficiency, str):  # what is measured has a word, which the serving model checks
+            border.fraction("efficiency", efficiency)
         price = None
         if isinstance(price_per_hour, str) or hasattr(price_per_hour, "units"):
             price = border.quantity("price_per_hour", price_per_hour, "USD/second")
@@ -188,7 +190,7 @@ class ServingCapacityModel(BaseSolver):
             each = np.where(enough, cost.cost_per_token(price * running.devices * high, rate * output), np.nan)[()]
         return ServingCapacityResult(
             question=Question(type(self), arguments),
-            shape=shape,
+            shape=np.broadcast_shapes(shape, np.shape(0.0 if price is None else price)),
             notes=running.notes + (() if price is not None else ("no price known: pass price_per_hour= for a cost",)),
             required_replicas=np.where(enough, high, np.inf)[()],
             batch_size=np.where(batch > 0, batch, 0.0)[()],

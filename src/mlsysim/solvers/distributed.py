@@ -331,6 +331,8 @@ class DistributedModel(ForwardModel):
         bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0, congestion, imbalance)
         times = time_of(work, plan, batch, held, recipe, bed)
         useful, done = sample_flops(work, recompute, lora, fused)
+        if not isinstance(network, Transformer):
+            told += (f"a sample of {network.id} has no tokens",)
         shape = shape_of(batch, eta, *sizes.values(), zero, recompute, hidden, congestion, straggler, imbalance, rank)
         return DistributedResult(
             question=Question(type(self), arguments),

@@ -82,7 +82,7 @@ class Line:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, inputs nested."""
-        value = self.value.tolist() if isinstance(self.value, (np.ndarray, np.generic)) else self.value
+        value = finite(self.value.tolist() if isinstance(self.value, (np.ndarray, np.generic)) else self.value)
         found = {"name": self.name, "value": value, "unit": self.unit or "1", "origin": self.origin}
         if self.formula:
             found["formula"] = self.formula
@@ -97,6 +97,18 @@ class Line:
         yield self
         for line in self.inputs:
             yield from line.walk()
+
+
+def finite(value: Any) -> Any:
+    """Plain data with null for what is unknown or infinite, as JSON has it.
+
+    Examples:
+        >>> finite([1.0, [float("inf")]])
+        [1.0, [None]]
+    """
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 class Ledger:

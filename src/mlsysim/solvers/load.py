@@ -204,7 +204,7 @@ class ServingLoadModel(ForwardModel):
         optional = {
             key: None
             if arguments[key] is None
-            else (border.one_count if key in ("max_num_seqs", "token_budget") else border.count)(key, arguments[key])
+            else (border.count if key.endswith("workers") else border.one_count)(key, arguments[key])
             for key in ("max_num_seqs", "token_budget", "prefill_workers", "decode_workers", "prefill_tp_size",
                         "attention_dp")
         }  # fmt: skip
@@ -230,7 +230,7 @@ class ServingLoadModel(ForwardModel):
         )
         number = border.format(precision)
         stored = None if kv_precision is None else border.format(kv_precision, "kv_precision")
-        sizes = [border.count(key, arguments[key]) for key in ("tp_size", "pp_size", "ep_size")]
+        sizes = [border.one_count(key, arguments[key]) for key in ("tp_size", "pp_size", "ep_size")]
         border.close()
         generator(type(self).__name__, network)
         group = wiring(machine, textbook().link_latency)

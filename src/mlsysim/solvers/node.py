@@ -10,7 +10,7 @@ import numpy as np
 
 from ..catalog import textbook
 from ..catalog.models import Transformer
-from ..errors import InfeasibleError
+from ..errors import InfeasibleError, InvalidInputError
 from ..machine.textbook import peak_in, power_terms
 from ..physics import energy, roofline
 from ..physics import memory as memory_equations
@@ -150,18 +150,23 @@ class SingleNodeModel(ForwardModel):
         raise_errors: bool = False,
         seq_len: Any = None,
         kv_precision: Any = None,
+        *,
+        runtime: Any = None,
     ) -> PerformanceProfile:
-        """The roofline of one pass: a decode step of a language model, a whole inference of any other.
+        """One pass, by the roofline or by measured kernels: a decode step of a language model, else a whole inference.
 
         Args:
             model: an entry of ``Models`` or its name
             hardware: an entry of ``Hardware``, a stack of them, or a name
             batch_size: sequences or samples; may be an array
             precision: number format of the weights
-            efficiency: share of the arithmetic peak that is reached, in (0, 1]; may be an array
+            efficiency: share of the arithmetic peak that is reached, in (0, 1], which may be an array; or
+                ``"measured"``, operator by operator
             raise_errors: raise :class:`~mlsysim.errors.InfeasibleError` when it does not fit
             seq_len: tokens of context; 2,048 or the model's own limit where that is less
             kv_precision: number format of the KV cache; 16 bits unless said
+            runtime: of a network, where measured: ``eager``, ``compiled`` or ``engine``; an engine on edge devices
+                and in formats below 16 bits, eager elsewhere unless said
 
         Returns:
             Latency, throughput, memory, energy, with ``feasible``, ``bottleneck`` and ``margin``.
@@ -177,6 +182,12 @@ class SingleNodeModel(ForwardModel):
         """
         arguments = dict(model=model, hardware=hardware, batch_size=batch_size, precision=precision,
                          efficiency=efficiency, seq_len=seq_len, kv_precision=kv_precision)  # fmt: skip
+        if isinstance(efficiency, str) and efficiency.lower() == "measured":
+            from .node_measured import measured_answer
+
+            return measured_answer(type(self), arguments | {"runtime": runtime}, raise_errors)
+        if runtime is not None:
+            raise InvalidInputError("runtime: expected with efficiency='measured' only")
         border = Border()
         network, device = border.model(model), border.device(hardware)
         number = border.format(precision)
@@ -187,12 +198,12 @@ class SingleNodeModel(ForwardModel):
         strict = border.flag("raise_errors", raise_errors)
         border.close()
         arguments.update(model=network, hardware=device)
-        return _solve(
+        return solve_textbook(
             Question(type(self), arguments), network, device, number, batch, eta, context, stored, strict
         )
 
 
-def _solve(
+def solve_textbook(
     question: Question,
     model: Any,
     device: Any,
@@ -203,6 +214,7 @@ def _solve(
     stored: Any,
     strict: bool,
 ) -> PerformanceProfile:
+    """The answer of the roofline to a question whose arguments were checked."""
     assumed, chip = textbook(), device.si
     peak, notes = peak_in(device, number)
     if context is None:
@@ -282,7 +294,8 @@ def _where(flash: Any, capacity: Any, bandwidth: Any, chip: Any) -> tuple[Any, A
     return (np.where(known, np.maximum(capacity, size), capacity)[()], np.where(known, flash, bandwidth)[()])
 
 
-IDLE = dict(zero_stage=0, dp_size=1, is_lora=False, activation_recomputation=False, kv_precision=None)
+IDLE = dict(zero_stage=0, dp_size=1, is_lora=False, activation_recomputation=False, kv_precision=None,
+            runtime=None)  # fmt: skip
 """What :meth:`Engine.solve` is given where an option does not matter."""
 
 
@@ -304,6 +317,8 @@ class Engine:
         is_lora: bool = False,
         activation_recomputation: bool = False,
         kv_precision: Any = None,
+        *,
+        runtime: Any = None,
     ) -> Any:
         """One pass of a model on a device; see :meth:`SingleNodeModel.solve`, or a training step if ``is_training``.
 
@@ -315,7 +330,7 @@ class Engine:
         training = border.flag("is_training", is_training)
         of_training = dict(zero_stage=zero_stage, dp_size=dp_size, is_lora=is_lora,
                            activation_recomputation=activation_recomputation)  # fmt: skip
-        for name, value in ({"kv_precision": kv_precision} if training else of_training).items():
+        for name, value in ({"kv_precision": kv_precision, "runtime": runtime} if training else of_training).items():
             if value is not IDLE[name]:
                 kind = "inference; leave is_training out" if training else "a training step; set is_training=True"
                 border.problems.append(f"{name}: is a matter of {kind}")
@@ -329,7 +344,7 @@ class Engine:
                 **of_training,
             )  # fmt: skip
         return SingleNodeModel().solve(
-            model, hardware, batch_size, precision, efficiency, raise_errors, seq_len, kv_precision
+            model, hardware, batch_size, precision, efficiency, raise_errors, seq_len, kv_precision, runtime=runtime
         )
 
     @staticmethod

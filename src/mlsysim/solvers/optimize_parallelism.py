@@ -177,7 +177,7 @@ class ParallelismOptimizer(BaseOptimizer):
         update = border.choice("optimizer", optimizer, tuple(OPTIMIZERS))
         goal = border.choice("objective", objective, OBJECTIVES)
         everything = goal == "time" if use_all is None else border.flag("use_all", use_all)
-        kept = border.count("top", top, most=1000)
+        kept = border.one_count("top", top, most=1000)
         if any(value is not None and np.ndim(value) for value in (eta, hidden, stage)):
             border.problems.append("a search takes single numbers; ask it once for each point of a sweep")
         border.close()
@@ -207,7 +207,7 @@ class ParallelismOptimizer(BaseOptimizer):
             )
         step, size, timed = plan_search.figures(work, plans, batch, recipe, bed, chip.memory_capacity, fused)
         worth = prices.value(work, plans, batch, step, goal, fused)
-        order = np.lexsort((size, worth))[: int(kept)]
+        order = np.lexsort((size, worth))[:kept]
         feasible = bool(np.isfinite(step[order[0]]))
         if not feasible:
             order = np.argsort(size)[:1]

@@ -11,12 +11,13 @@ import numpy as np
 from ..catalog import Infra
 from ..catalog.infra import Datacenter, GridProfile
 from ..catalog.spec import Spec
-from ..errors import MLSysimError
+from ..errors import MLSysimError, told
 from ..record import total
 from ..units import Count, Dollars, Kilograms, Plain
 from .base import BaseOptimizer
 from .border import Border
 from .economics import EconomicsModel
+from .ledger import Explanation
 from .result import Question, Result
 from .sustainability import SustainabilityModel, site_of, sites
 
@@ -55,6 +56,18 @@ class PlacementResult(Result):
     def best_config(self) -> dict[str, Any]:
         """The choice made."""
         return {"region": self.best_region}
+
+    def explain(self) -> Explanation:
+        """Where the bill, the emissions and the water of the best region come from."""
+        asked = {name: self.question.arguments[name] for name in ("fleet", "duration_days", "mfu", "host_share",
+                                                                  "embodied_carbon_per_device")}  # fmt: skip
+        more = {name: self.question.arguments[name] for name in ("kwh_price", "unit_price_usd")}
+        tax = self.question.arguments["carbon_tax_per_ton"]
+        bill = EconomicsModel().solve(**asked, **more, datacenter=self.best_region, carbon_price_per_ton=tax).explain()
+        nature = SustainabilityModel().solve(**asked, datacenter=self.best_region).explain()
+        known = {line.name for line in bill.lines}
+        lines = bill.lines + [line for line in nature.lines if line.name not in known]
+        return Explanation(f"PlacementResult, {self.best_region}: {bill.title}", lines, self.notes)
 
 
 class PlacementOptimizer(BaseOptimizer):

@@ -130,7 +130,7 @@ class ReliabilityModel(ForwardModel):
         )
         more = _parts(border, parts)
         border.close()
-        if period is not None and np.any(np.less_equal(period, dump)):
+        if period is not None and border.agree() and np.any(np.less_equal(period, dump)):
             border.problems.append("checkpoint_interval_s: expected more than checkpoint_time_s")
             border.close()
         arguments["fleet"] = machine
@@ -348,7 +348,7 @@ class GoodputModel(ForwardModel):
             border.problems.append("runtime: expected a number in (0, 1], or mtbf= to compute it from")
         if mtbf is None and draws:
             border.problems.append("simulated_failures: expected mtbf= to simulate with")
-        if period is not None and np.any(np.less_equal(period, dump)):
+        if period is not None and border.agree() and np.any(np.less_equal(period, dump)):
             border.problems.append("checkpoint_interval: expected more than checkpoint_time")
         border.close()
         simulated = error = None

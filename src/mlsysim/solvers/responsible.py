@@ -139,7 +139,7 @@ class ResponsibleEngineeringModel(ForwardModel):
         )
         right = assumed.accuracy if accuracy is None else border.fraction("accuracy", accuracy)
         wanted = assumed.margin if margin is None else border.fraction("margin", margin)
-        if np.any(np.greater(batch, examples)):
+        if border.agree() and np.any(np.greater(batch, examples)):
             border.problems.append("batch_size: expected at most dataset_size")
         border.close()
         rate = batch / examples

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from ..units import quantity, registry
 from .ledger import Explanation, Ledger, shown
 
 PLAIN = {"question", "shape", "notes"}
+NUMBER = re.compile(r"[+-]?\d+\.?\d*(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +44,12 @@ class Whole(SI):
     def __getattr__(self, name: str) -> Any:
         value = SI.__getattr__(self, name)
         shape = object.__getattribute__(self._record, "shape")
-        if shape and name not in PLAIN and isinstance(value, (float, np.ndarray, np.generic)):
+        if (
+            shape
+            and name not in PLAIN
+            and isinstance(value, (float, np.ndarray, np.generic))
+            and np.shape(value) != shape
+        ):
             return np.broadcast_to(value, shape)
         return value
 
@@ -246,8 +253,11 @@ def ask_again(document: Mapping[str, Any]) -> Any:
             elif "model" in name or "hardware" in name:
                 value = _stack(name, value)
         elif isinstance(value, str) and name not in ("model", "hardware", "precision"):
-            head = value.split(" ")[0]
-            value = registry().Quantity(value) if head.replace(".", "").replace("e+", "").isdigit() else value
+            number, _, unit = value.rpartition("] ") if value.startswith("[") else value.partition(" ")
+            if unit and value.startswith("["):
+                value = registry().Quantity(np.array(json.loads(number + "]")), unit)
+            elif unit and NUMBER.fullmatch(number):
+                value = registry().Quantity(float(number), unit)
         arguments[name] = value
     return resolver_named(document["resolver"])().solve(**arguments)
 

@@ -15,7 +15,7 @@ from .base import BaseSolver
 from .border import Border, shape_of
 from .limits import Limit
 from .node import PerformanceProfile, SingleNodeModel
-from .node import _solve as node_answer
+from .node import solve_textbook as node_answer
 from .result import Question, Result
 
 STEP = 1e-6
@@ -106,7 +106,7 @@ class SensitivitySolver(BaseSolver):
         network, device = border.model(model), border.device(hardware)
         number = border.format(precision)
         percent = border.number("perturbation_pct", perturbation_pct, least=-99.0)
-        if np.any(np.equal(percent, 0)):
+        if border.one("perturbation_pct", perturbation_pct) and percent == 0:
             border.problems.append("perturbation_pct: expected a number other than 0")
         eta, batch = border.fraction("efficiency", efficiency), border.count("batch_size", batch_size)
         context = None if seq_len is None else border.count("seq_len", seq_len)

@@ -14,6 +14,7 @@ from ..machine.passes import Links, PassTime, time_pass
 from ..physics.serving_load import engine_step_time
 from ..units import Bytes, Count, Seconds
 from ..workloads.language import VALUE_BYTES, Layout, Numerics, Work, operators
+from ..workloads.operators import Operator, several, smaller
 from ..workloads.passes import cache_size
 from ..workloads.transformer import Shape, shape
 
@@ -47,21 +48,25 @@ class Engine:
         """The numbers of the model."""
         return shape(self.model)
 
-    def step(self, work: Work) -> Step:
-        """The time of a pass; pipeline stages work on different micro-batches of it."""
-        stages = self.layout.stages
-        split = np.any(np.greater(stages, 1))
-        micro = np.minimum(stages, work.batch) if split else 1.0
-        mine = replace(work, batch=work.batch / micro) if split else work
-        run = operators(self.model, mine, self.layout, self.numerics, self.stack.si.routing_evenness)
-        passed = time_pass(self.machine, run, self.links)
-        s = self.stack.si
+    def operators(self, work: Work) -> list[Operator]:
+        """What one rank runs in a pass; pipeline stages work on different micro-batches of it."""
+        micro = self._micro_batches(work)
+        mine = work if micro is None else replace(work, batch=work.batch / micro)
+        return operators(self.model, mine, self.layout, self.numerics, self.stack.si.routing_evenness)
+
+    def step(self, work: Work, run: list[Operator] | None = None) -> Step:
+        """The time of a pass, whose operators are given or listed."""
+        passed = time_pass(self.machine, self.operators(work) if run is None else run, self.links)
+        s, stages, micro = self.stack.si, self.layout.stages, self._micro_batches(work)
         # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
-        turns = (micro + stages - 1) / stages if split and work.phase == "prefill" else 1.0
-        if split and work.phase == "prefill":
-            passed = scaled(passed, turns)
+        if micro is not None and work.phase == "prefill":
+            passed = scaled(passed, (micro + stages - 1) / stages)
         time = engine_step_time(passed.time, passed.launches, s.gap, s.step_host)
         return Step(passed, time - passed.time, time)
+
+    def _micro_batches(self, work: Work) -> Any:
+        """Micro-batches that a pass is cut into; None where there is one stage."""
+        return smaller(self.layout.stages, work.batch) if several(self.layout.stages) else None
 
     def decode(self, batch: Count, context: Count, tokens: Count = 1.0) -> Step:
         """A step in which each of ``batch`` sequences advances by ``tokens`` with ``context`` tokens cached."""

@@ -18,7 +18,8 @@ from ..machine.textbook import Wiring, wiring
 from ..physics import memory
 from ..record import total
 from ..units import Fraction, Seconds, quantity
-from ..workloads.language import Layout
+from ..workloads.language import Layout, Work
+from ..workloads.operators import larger
 from . import serving
 from .border import Border, shape_of
 from .result import Question
@@ -145,12 +146,16 @@ def measured_answer(resolver: type[Any], arguments: dict[str, Any]) -> MeasuredS
     }  # fmt: skip
     book = serving.solve_textbook(Question(resolver, arguments), network, machine, decoder, draft, asked)
 
-    new = np.maximum(asked.tokens - asked.cached, 1.0)
-    prefill = engine.prefill(new, asked.cached, asked.batch)
+    new = larger(asked.tokens - asked.cached, 1.0)
     drafted = book.si.tokens_per_step * 0.0
     if draft is not None:
         drafted = textbook().drafted_tokens if asked.drafted is None else asked.drafted
-    decode = decoding.decode(asked.batch, asked.tokens, 1.0 + drafted if draft is not None else 1.0)
+    prompt = Work("prefill", asked.batch, new, asked.cached)
+    token = Work("decode", asked.batch, 1.0 + drafted if draft is not None else 1.0, asked.tokens)
+    prompt_run, token_run = engine.operators(prompt), decoding.operators(token)
+    if decoding is engine:  # the products of both phases at once
+        engine.machine.look_ahead((o.m, o.n, o.k, o.precision) for o in (*prompt_run, *token_run) if o.kind == "gemm")
+    prefill, decode = engine.step(prompt, prompt_run), decoding.step(token, token_run)
     draft_time = 0.0
     if draft is not None:
         small = engine_for(draft, there, stack, Layout.of(asked.plan.tp), word, asked.stored)
@@ -183,8 +188,8 @@ def _result(book: Any, stack: Any, prefill: Step, decode: Step, draft_time: Any)
         "draft_time": draft_time,
         "prefill_floor": prefill.kernels.floor,
         "decode_floor": decode.kernels.floor,
-        "ttft_sigma": np.maximum(prefill.kernels.sigma, s.first_sigma)[()],
-        "itl_sigma": np.maximum(decode.kernels.sigma, s.token_sigma)[()],
+        "ttft_sigma": larger(prefill.kernels.sigma, s.first_sigma),
+        "itl_sigma": larger(decode.kernels.sigma, s.token_sigma),
     }
     numbers = {name: _number(value) for name, value in numbers.items()}
     shape = shape_of(np.empty(kept["shape"]), *(value for value in numbers.values() if isinstance(value, np.ndarray)))

@@ -174,7 +174,7 @@ class TrainingRunModel(ForwardModel):
             else border.quantity("loading_bandwidth", loading_bandwidth, "byte/second")
         )
         read = border.positive("bytes_per_token", bytes_per_token)
-        draws, start = int(border.count("runs", runs, most=1e6)), int(border.count("seed", seed, least=0))
+        draws, start = border.count("runs", runs, most=1e6), border.count("seed", seed, least=0)
         border.close()
         arguments.update(model=network, fleet=machine)
         step = self._step(network, machine, batch_size, efficiency, plan)
@@ -194,7 +194,7 @@ class TrainingRunModel(ForwardModel):
         kept = reliability.goodput(segment, dump, rate, recovery)
         law = Defaults["Epoch"].si
         budget = scaling.training_flops(network.si.active_parameters or network.si.parameters, seen)
-        spread = ends(productive, segment, dump, rate, recovery, draws, start)
+        spread = ends(productive, segment, dump, rate, recovery, int(draws), int(start))
         bill = _bill(machine, productive / kept, inside, datacenter, cloud_usd_per_hour)
         notes = (*told, *(bill[3]))
         if np.any(step_time > inside.step_latency_total):
@@ -284,7 +284,7 @@ def ends(
 
     Examples:
         >>> early, middle, late = ends(1e6, 3600.0, 60.0, 1e5, 600.0)
-        >>> early < middle < late
+        >>> bool(early < middle < late)
         True
     """
     points = np.broadcast_arrays(

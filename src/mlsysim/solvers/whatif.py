@@ -9,7 +9,7 @@ from typing import Any
 
 from ..catalog.hardware import Device
 from ..catalog.load import fields_of
-from ..errors import InvalidInputError, MLSysimError, alternatives, nearest
+from ..errors import InvalidInputError, MLSysimError, alternatives, nearest, told
 
 FACTOR = re.compile(r"^\s*(\d+(?:\.\d+)?|\.\d+)\s*[xX]\s*$")
 NUMBER = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
@@ -39,7 +39,7 @@ def changed(answer: Any, changes: Iterable[str]) -> Any:
     for change in changes:
         name, mark, text = (part.strip() for part in change.partition("="))
         if not mark or not name or not text:
-            problems.append(f"{change!r}: expected NAME=VALUE, as batch_size=32")
+            problems.append(f"{told(change)}: expected NAME=VALUE, as batch_size=32")
         elif name in allowed:
             try:
                 arguments[name] = _scaled(arguments.get(name), text)
@@ -57,7 +57,7 @@ def changed(answer: Any, changes: Iterable[str]) -> Any:
         else:
             near = nearest(name, [*allowed, *facts])
             problems.append(
-                f"no option or fact named {name!r}" + (f"; did you mean {alternatives(near)}?" if near else "")
+                f"no option or fact named {told(name)}" + (f"; did you mean {alternatives(near)}?" if near else "")
             )
     if problems:
         raise InvalidInputError(problems)

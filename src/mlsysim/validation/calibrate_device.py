@@ -4,6 +4,7 @@ experts, or collectives (a table, or the output of nccl-tests)."""
 from __future__ import annotations
 
 import datetime
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -191,7 +192,7 @@ _NCCL = re.compile(r"^\s*(\d+)\s+\d+\s+\w+\s+(?:\w+\s+)?(?:-?\d+\s+)?([\d.]+)\s+
 
 
 def _is_nccl(path: Path) -> bool:
-    if not path.is_file() or path.suffix == ".gz":
+    if not os.path.isfile(path) or path.suffix == ".gz":
         return False
     with path.open(errors="replace") as file:
         return any("busbw" in line and line.lstrip().startswith("#") for line, _ in zip(file, range(200), strict=False))

@@ -35,6 +35,9 @@ PRIORS: Mapping[str, Mapping[str, float]] = {
     "processor": {"tail": 1.0, "launch": 5e-6, "compute": 0.6, "memory": 0.6},
 }
 """Where the parameters of a runtime start: unfused normalisation and activation read and write twice, fused once less."""
+FULL_RATE = ("ampere", "hopper", "blackwell", "volta", "other")
+"""Generations whose peak is that of the multiprocessor, unlike that of GeForce parts."""
+MARKED = "at most ten rows a device (marked calibration in vision.csv.gz)"
 SCALE = 0.1
 """Log error beyond which a row counts by its size rather than by its square."""
 SPREAD, OWN = 0.5, 0.12
@@ -89,14 +92,32 @@ def document(path: Path = FILE) -> dict[str, Any]:
             its = [case for case in mine if case.hardware == device]
             own = fit(its, shared, OWN)
             fits.append(_entry(device, kernel, [device], errors(its, own), own, float(np.sqrt(np.mean(off**2))), 0.0))
+        if kernel not in ("engine", "processor"):
+            halved = {**shared, "compute": float(f"{shared['compute'] / 2:.3g}")}
+            fits += [
+                {"scope": scope, "kernel": kernel, "source": "half", "sigma": 0.4, "transfer": 0.0, "values": halved}
+                for scope in FULL_RATE
+            ]
         fits.append(_entry("any", kernel, devices, off, shared, float(np.sqrt(np.mean(off**2))), beyond))
     return {
         "id": "convolution",
         "name": "Networks of convolutions and products, by runtime",
         "note": "a kernel is a runtime: PyTorch eager or compiled (channels first or last), an engine built ahead, a processor",
         "sources": {
-            "timm": {"kind": "fitted", "title": "Inference results of pytorch-image-models, commit aa4b5850, at most ten rows a device (rows marked calibration in vision.csv.gz)", "url": "https://github.com/huggingface/pytorch-image-models/tree/main/results", "date": "2026-11-24"},
-            "mlperf": {"kind": "fitted", "title": "MLPerf inference 2.1 and 5.1, closed edge rows of three workstation and edge devices (rows marked calibration in vision.csv.gz)", "url": "https://github.com/mlcommons/inference_results_v5.1", "date": "2026-11-24"},
+            "timm": {
+                "kind": "fitted", "title": f"Inference results of pytorch-image-models, commit aa4b5850, {MARKED}",
+                "url": "https://github.com/huggingface/pytorch-image-models/tree/main/results", "date": "2026-11-24",
+            },
+            "half": {
+                "kind": "assumed", "title": "The share of the peak that convolutions reach on chips of the data centre",
+                "reason": "GeForce parts add up in FP32 at half the rate of the same multiprocessor in a data-centre "
+                "part, so the kernels that keep one busy reach about half the share of the other's peak; no run of "
+                "PyTorch on such a part is among the rows", "date": "2026-11-24",
+            },
+            "mlperf": {
+                "kind": "fitted", "title": f"MLPerf inference 2.1 and 5.1, closed division, three devices, {MARKED}",
+                "url": "https://github.com/mlcommons/inference_results_v5.1", "date": "2026-11-24",
+            },
         },
         "fits": fits,
     }  # fmt: skip

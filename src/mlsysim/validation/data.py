@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import gzip
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +57,13 @@ def read_table(path: Path) -> Table:
     Raises:
         CatalogError: there is no such file, it has no rows, or a row has too few columns
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CatalogError(f"{path}: no such file")
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    lines = list(csv.reader(raw.decode("utf-8-sig").splitlines()))
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = list(csv.reader(raw.decode("utf-8-sig").splitlines()))
+    except (OSError, EOFError, ValueError, csv.Error) as error:  # no permission, no gzip, no text, a field without end
+        raise CatalogError(f"{path.name}: cannot be read as comma-separated text ({error})") from None
     if len(lines) < 2:
         raise CatalogError(f"{path.name}: expected a header and at least one row")
     header = [name.strip() for name in lines[0]]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalog import Formats, Hardware, Models, textbook
+from ..catalog import Formats, Hardware, Models
 from ..catalog.efficiency import ANY, Family, family
 from ..errors import MLSysimError
 from ..machine import power, vision_kernels
@@ -125,9 +125,7 @@ def _image(case: Case) -> Work:
     at_peak, at_bandwidth = done.compute_floor.sum(), done.traffic / on.chip.bandwidth
     book = max(float(at_peak) / 0.5, float(at_bandwidth))
     scale = case.steps
-    return Work(
-        float(time) * scale, float(at_peak) * scale, float(at_bandwidth) * scale, on.sigma, book * scale
-    )
+    return Work(float(time) * scale, float(at_peak) * scale, float(at_bandwidth) * scale, on.sigma, book * scale)
 
 
 def power_of(case: Case, work: Work, time: float, values: Mapping[str, float]) -> float:

@@ -16,7 +16,7 @@ from .statistics import Score, score
 from .training_rows import FILE, Case, cases
 
 FAMILIES = ("training_step_time", "training_memory")
-MEMORY_SIGMA = {"allocated": 0.06, "reserved": 0.3, "device": 0.15}
+MEMORY_SIGMA = {"allocated": 0.06, "activations": 0.06, "states": 0.06, "reserved": 0.3, "device": 0.15}
 """Standard deviation claimed for the logarithm of memory, by counter: work space of kernels, rounding and cached blocks of
 the allocator, and contexts of libraries are hardly modelled."""
 
@@ -58,11 +58,14 @@ def predictions(path: Path = FILE) -> Trained:
 
 
 def counted(inside: Any, case: Case) -> float:
-    """Memory as the counter of a row sees it: of the allocator, reserved by it, or of the device."""
+    """Memory as the counter of a row sees it: of the allocator, reserved by it, of the device, or a part alone."""
     stack = case.arguments["stack"].si
     device = float(inside.memory_per_device)
     allocated = (device - stack.context_memory) / (1 + stack.fragmentation)
-    found: float = {"device": device, "reserved": device - stack.context_memory}.get(case.counter, allocated)
+    states = inside.weights + inside.gradients + inside.optimizer_state
+    found: float = {
+        "device": device, "reserved": device - stack.context_memory, "activations": inside.activations, "states": states,
+    }.get(case.counter, allocated)  # fmt: skip
     return found
 
 

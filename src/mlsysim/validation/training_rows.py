@@ -26,6 +26,9 @@ from .data import FOLDER, read_table
 FILE = FOLDER / "training" / "training.csv.gz"
 DOMAINS = {"GB200": 72, "GB300": 72}
 FABRICS = {"A100": "InfiniBand_HDR", "A100_40GB": "InfiniBand_HDR", "TPUv6": "ICI_v6e", "TPUv5p": "ICI_v5p"}
+DEVICES = {"GB300": "GB300", "GB200": "GB200", "B200": "B200", "H200-NVL": "", "H200": "H200", "H100": "H100",
+           "A100 SXM 40": "A100_40GB", "A100": "A100", "MI300X": "MI300X", "MI325X": "MI325X", "TPU v6e": "TPUv6",
+           "TPU v5p": "TPUv5p"}  # fmt: skip
 OTHERS = {"gpt3-175B": "GPT3", "GPT 174.6B": "GPT3", "GPT 175B": "GPT3", "GPT 529.6B": "Megatron_530B", "GPT 530B": "Megatron_530B",
           "gpt3-1T": "Megatron_1T", "turing-530B": "Megatron_530B", "megatron-1T": "Megatron_1T", "llama2_70b_lora": "Llama2_70B",
           "llama31_405b": "Llama3_405B", "llama3-70b": "Llama3_70B", "llama3-405b": "Llama3_405B", "llama3-8b": "Llama3_8B",
@@ -56,8 +59,11 @@ class Case:
         asked = {name: getattr(value, "id", value) for name, value in self.arguments.items()}
         stack = self.arguments["stack"]
         asked["stack"] = (stack.id, stack.si.gradient, stack.si.overlap_data)
-        return (self.source, self.family, self.hardware, self.model.id, float(self.model.si.layers), self.fleet.total_accelerators
-                if isinstance(self.fleet, Fleet) else self.fleet.si.accelerators_per_node, tuple(sorted((k, str(v)) for k, v in asked.items())))  # fmt: skip
+        fleet = self.fleet
+        chips = fleet.total_accelerators if isinstance(fleet, Fleet) else fleet.si.accelerators_per_node
+        plan = tuple(sorted((name, str(value)) for name, value in asked.items()))
+        kind = (self.source, self.family, self.counter, self.hardware)
+        return (*kind, self.model.id, float(self.model.si.layers), chips, plan)
 
 
 def number(text: Any, default: float | None = None) -> float | None:
@@ -112,8 +118,7 @@ def fleet_of(device: Any, chips: float) -> Any:
 
 def device_of(text: str) -> Any:
     """The device that a row names."""
-    for mark, name in (("GB300", "GB300"), ("GB200", "GB200"), ("B200", "B200"), ("H200-NVL", ""), ("H200", "H200"), ("H100", "H100"), ("A100 SXM 40", "A100_40GB"),
-                       ("A100", "A100"), ("MI300X", "MI300X"), ("MI325X", "MI325X"), ("TPU v6e", "TPUv6"), ("TPU v5p", "TPUv5p")):  # fmt: skip
+    for mark, name in DEVICES.items():
         if mark in text:
             return Hardware[name or text]
     return Hardware[text]
@@ -152,7 +157,8 @@ def gpt_flops(layers: float, hidden: float, length: float, vocab: float, batch: 
 
 
 def build(row: Mapping[str, str], source: str, model: Any, device: Any, value: float, stack: Any, *, family: str = "training_step_time",
-          regime: str = "dense", assumed: tuple[str, ...] = (), trouble: str = "", counter: str = "allocated", **more: Any) -> Case:  # fmt: skip
+          regime: str = "dense", assumed: tuple[str, ...] = (), trouble: str = "", counter: str = "allocated",
+          **more: Any) -> Case:  # fmt: skip
     """A case with the columns that all sources share."""
     chips = number(row["n_devices"]) or 1.0
     ep = number(row["ep"], 1.0)
@@ -223,7 +229,8 @@ def megatron2021(row: Mapping[str, str]) -> Case:
     assumed: tuple[str, ...] = ()
     more: dict[str, Any] = {"activation_recomputation": "full", "sequence_parallel": False}
     if zero3:
-        return build(row, "sc21", model, Hardware["A100"], step, TrainingStacks["deepspeed"], trouble="ZeRO-3 of 2021, before its collectives overlapped",
+        return build(row, "sc21", model, Hardware["A100"], step, TrainingStacks["deepspeed"],
+                     trouble="ZeRO-3 of 2021, before its collectives overlapped",
                      regime="fsdp", zero_stage=3, **more)  # fmt: skip
     if (
         pp > 1
@@ -256,8 +263,14 @@ def korthikanti(row: Mapping[str, str]) -> Case | None:
         model, step = model_of(row["model"]), float(row["value"])
         recompute = "full" if "recompute=full" in text else "selective"
     else:
-        return None
-    return build(row, "korthikanti22", model, Hardware["A100"], step, TrainingStacks["megatron2021"], v_stages=_found(r"VP=(\d+)", text) or 1.0,
+        kind = {"activation_memory": "activations", "param_optimizer_memory": "states"}[row["metric"]]
+        recompute = next((word for word in ("full", "selective") if f"recompute={word}" in text), "none")
+        shared = "seq" in row["id"]
+        return build(row, "korthikanti22", model_of(row["model"]), Hardware["A100"], float(row["value"]) * 2**30,
+                     TrainingStacks["megatron2021"], family="training_memory", counter=kind,
+                     v_stages=_found(r"VP=(\d+)", text) or 1.0, activation_recomputation=recompute, sequence_parallel=shared)  # fmt: skip
+    return build(row, "korthikanti22", model, Hardware["A100"], step, TrainingStacks["megatron2021"],
+                 v_stages=_found(r"VP=(\d+)", text) or 1.0,
                  activation_recomputation=recompute, sequence_parallel=recompute == "selective")  # fmt: skip
 
 
@@ -279,7 +292,7 @@ def titan(row: Mapping[str, str]) -> Case:
     if "async" in text.lower():
         stack = stack.replace(overlap_tensor=1.0)
     recompute = "full" if "full AC" in text else "selective" if re.search("AC|SAC", text) else "none"
-    more = {"activation_recomputation": recompute, "zero_stage": 3}
+    more: dict[str, Any] = {"activation_recomputation": recompute, "zero_stage": 3}
     if row["metric"] == "peak_memory_per_gpu":
         trouble = trouble or "reserved memory, which caches blocks up to the size of the card"
         return build(row, "torchtitan", model_of(row["model"]), device, float(row["value"]) * 2**30, stack, family="training_memory",
@@ -296,7 +309,8 @@ def foundry(row: Mapping[str, str]) -> Case:
     recompute = "full" if "act_ckpt=True" in text else "none"
     model = model_of(row["model"])
     length = number(row["input_len"]) or 2048.0
-    return build(row, "llm-foundry", model.replace(positions=float(max(length, 2048.0))), device_of(row["hardware"]), step_of(row), stack, regime="fsdp",
+    return build(row, "llm-foundry", model.replace(positions=float(max(length, 2048.0))), device_of(row["hardware"]),
+                 step_of(row), stack, regime="fsdp",
                  activation_recomputation=recompute, zero_stage=3)  # fmt: skip
 
 
@@ -398,7 +412,8 @@ def tpu(row: Mapping[str, str]) -> Case | None:
         return None
     model = model_of(row["model"].split("-MaxText")[0])
     return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), TrainingStacks["jax"], assumed=("recomputation",),
-                 activation_recomputation="full" if "remat_policy=full" in row["parallelism_other"] else "selective", zero_stage=3)  # fmt: skip
+                 activation_recomputation="full" if "remat_policy=full" in row["parallelism_other"] else "selective",
+                 zero_stage=3)  # fmt: skip
 
 
 READERS: dict[str, Any] = {

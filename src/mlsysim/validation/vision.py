@@ -78,8 +78,12 @@ def bound(case: Case) -> tuple[vision_kernels.Bench, Mapping[str, Any]]:
     device = Hardware[case.hardware]
     peak = peak_in(device, Formats[case.precision])[0]
     on = vision_kernels.bench(device, case.runtime, case.layout, peak, case.value)
-    ran = network(Models[case.model], case.batch, case.resolution, case.value, case.value, case.precision)
-    return on, vision_kernels.table_of(ran.operators)
+    return on, _table(case.model, case.batch, case.resolution, case.value)
+
+
+@functools.lru_cache(maxsize=2048)
+def _table(model: str, batch: float, resolution: float, value: float) -> Mapping[str, Any]:
+    return vision_kernels.table_of(network(Models[model], batch, resolution, value, value).operators)
 
 
 def seconds(case: Case, values: Mapping[str, float]) -> float:

@@ -17,7 +17,7 @@ from ..catalog.models import Transformer
 from ..physics import ssm
 from ..physics import transformer as eq
 from ..units import Count
-from .operators import Operator
+from .operators import Operator, larger, several, smaller
 from .transformer import softmax_layers
 
 VALUE_BYTES = {
@@ -126,7 +126,7 @@ class _Pass:
         self.evenness = evenness
         self.decode = work.phase == "decode"
         # A rank that has any sequence has a whole one; an average below one stays what it is.
-        self.sequences = np.maximum(work.batch / layout.data, np.minimum(work.batch, 1.0))[()]
+        self.sequences = larger(work.batch / layout.data, smaller(work.batch, 1.0))
         self.tokens = self.sequences * work.new
         self.all_tokens = work.batch * work.new
 
@@ -162,7 +162,7 @@ class _Pass:
         self, name: str, layers: float, heads: float, kv_heads: float, dim: float, value: float, window: float
     ) -> Iterator[Operator]:
         m, a, t, layout = self.m, self.layout.attention, self.tokens, self.numerics
-        mine, kv = heads / a, np.maximum(kv_heads / a, 1.0)  # too few key heads are copied
+        mine, kv = heads / a, larger(kv_heads / a, 1.0)  # too few key heads are copied
         gate = mine * value if m.attention_gate else 0.0
         if m.o_lora_rank is not None:  # queries and outputs through narrow matrices, keys and values shared
             yield self.gemm(f"{name}_q_down", t, m.q_lora_rank, m.hidden, layout.attention, layers)
@@ -175,7 +175,7 @@ class _Pass:
             yield self._move(f"{name}_qk_norm", t * (mine + kv) * dim, layers, kind="norm")
         yield self._move(f"{name}_rope_cache", t * (mine * dim + kv * (dim + value)), layers)
         seen = np.inf if m.index_topk is None else m.index_topk
-        yield self.softmax(name, layers, mine, kv, dim, value, np.minimum(window, seen))
+        yield self.softmax(name, layers, mine, kv, dim, value, smaller(window, seen))
         if m.attention_gate:
             yield self._move(f"{name}_gate", t * mine * value, layers)
         if m.o_lora_rank is not None:
@@ -190,13 +190,13 @@ class _Pass:
         """The fused kernel that attends. Drafted tokens of a sequence read its cache once, as more heads of a group."""
         w, cache = self.work, VALUE_BYTES[self.numerics.cache]
         if self.decode:
-            read = np.minimum(w.context, window)
+            read = smaller(w.context, window)
             pairs = read * w.new
             flops = 2 * self.sequences * heads * (dim + value) * pairs
             kv = self.sequences * kv_heads * (dim + value) * read * cache
             kind, head_count = "attention_decode", heads * w.new
         else:
-            pairs = eq.attended_pairs(w.new, w.context, np.where(np.isinf(window), eq.EVERYTHING, window)[()])
+            pairs = eq.attended_pairs(w.new, w.context, smaller(window, eq.EVERYTHING))
             flops = eq.attention_flops(pairs, self.sequences, 1.0, heads, dim, value)
             kv = self.sequences * kv_heads * (dim + value) * (w.context + w.new) * cache
             kind, head_count = "attention_context", heads
@@ -224,7 +224,7 @@ class _Pass:
         seen = np.inf if m.index_topk is None else m.index_topk
         if self.decode:
             yield self.gemm("latent_absorb_keys", t, heads * rank, nope, "bf16", layers)
-            read = np.minimum(w.context, seen)
+            read = smaller(w.context, seen)
             wide = 2 * rank + rope
             yield Operator(
                 "latent_attention", "mla", m=self.sequences, heads=heads * w.new, kv_heads=1.0, head_dim=rank,
@@ -328,17 +328,17 @@ class _Pass:
         yield self._move("router_top", t * m.experts, layers, kind="softmax")
         if m.expert_hidden is not None:
             yield self.gemm("experts_narrow", t, width, m.hidden, number, layers)
-        spread = np.any(np.greater(o.data, 1))
+        spread = several(o.data)
         if spread:
             yield self.exchange("experts_dispatch", layers, width)
         local = m.experts / o.expert_parallel
-        reaching = np.maximum(self.all_tokens * self.evenness, np.minimum(self.all_tokens, 1.0))[()]
+        reaching = larger(self.all_tokens * self.evenness, smaller(self.all_tokens, 1.0))
         active = local * eq.touched_experts(reaching, m.experts, top)
         rows = self.all_tokens * top / o.expert_parallel
         one = m.mlp_matrices * width * inner
         yield Operator(
             "experts", "moe", m=self.all_tokens, n=inner, k=width, experts=m.experts, topk=top,
-            groups=m.mlp_matrices, flops=2 * rows * one, weight_bytes=np.minimum(active, rows) * one * VALUE_BYTES[number],
+            groups=m.mlp_matrices, flops=2 * rows * one, weight_bytes=smaller(active, rows) * one * VALUE_BYTES[number],
             read_bytes=rows * width * ACTIVATION, write_bytes=rows * width * ACTIVATION, precision=number, count=layers,
             phase=self.work.phase, ranks=o.expert_parallel, active=active,
         )  # fmt: skip
@@ -354,7 +354,7 @@ class _Pass:
     def exchange(self, name: str, layers: float, width: float) -> Operator:
         """Tokens to the ranks of their experts, or back; a token goes once to each rank that wants it."""
         ranks = self.layout.ranks
-        targets = np.minimum(self.m.active_experts or 1.0, ranks)
+        targets = smaller(self.m.active_experts or 1.0, ranks)
         return self.collective(name, "all_to_all", layers, self.tokens * targets * width * 1.5, ranks)
 
     # -- the rest ------------------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ class _Pass:
     def joined(self, name: str, layers: float, reduced: bool = True) -> Iterator[Operator]:
         """What follows a block: the sum over tensor ranks, and the norm with the residual."""
         ranks = self.layout.attention
-        if reduced and np.any(np.greater(ranks, 1)):
+        if reduced and several(ranks):
             message = self.tokens * self.m.hidden * ACTIVATION
             yield self.collective(f"{name}_all_reduce", "all_reduce", layers, message, ranks)
         yield self._move(f"{name}_norm", 2 * self.tokens * self.m.hidden, layers, kind="norm")
@@ -372,10 +372,10 @@ class _Pass:
         rows = self.sequences * self.work.new if self.decode else self.sequences
         width = m.embedding_dim or m.hidden
         yield self.gemm("head", rows, m.vocab / o.attention, width, self.numerics.head, 1.0)
-        if np.any(np.greater(o.attention, 1)):
+        if several(o.attention):
             yield self.collective("head_all_gather", "all_gather", 1.0, rows * m.vocab * ACTIVATION, o.attention)
         yield self._move("sampling", rows * m.vocab * 2.0, 1.0, kind="softmax")
-        if np.any(np.greater(o.stages, 1)):
+        if several(o.stages):
             message = self.tokens * m.hidden * ACTIVATION / o.attention
             yield self.collective("stage_hand_over", "p2p", o.stages - 1, message, 2.0)
 

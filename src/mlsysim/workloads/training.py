@@ -162,6 +162,13 @@ def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards
     heads, kv, width = m.heads, m.kv_heads, m.head_dim
     if m.kv_lora_rank is not None:  # keys and values are expanded from the latent while training
         kv, width = heads, ((m.qk_nope_head_dim or 0.0) + (m.qk_rope_head_dim or 0.0) + m.v_head_dim) / 2
+    beside: Any = 0.0
+    if m.kv_lora_rank is not None:
+        # queries before and after their rotation, keys, the expanded latent and values; both latents before and after a norm
+        nope, rope = m.qk_nope_head_dim or 0.0, m.qk_rope_head_dim or 0.0
+        own = 3 * (nope + rope) + (nope + m.v_head_dim) + 2 * m.v_head_dim
+        latent = 2 * ((m.q_lora_rank or 0.0) + m.kv_lora_rank + rope)
+        beside = samples * tokens * value * ((own - 4 * width) * heads / tp + latent)
     # gate, up projection and product: one stored value for each of a plain MLP's two matrices, three of a gated one's
     scale = m.mlp_matrices / 3.0
     layers = np.maximum(s.layers, 1.0)
@@ -171,6 +178,7 @@ def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards
     experts = (m.active_experts or 0.0) * (m.expert_ffn or m.ffn or 0.0) + shared
     ffn = ((m.ffn or 0.0) * (layers - s.moe_layers) + experts * s.moe_layers) / layers * scale
     held = state.gated_layer_activation_size(samples * tokens, m.hidden, heads, kv, width, ffn, tp, shards, value)
+    held = held + beside if m.kv_lora_rank is not None else held
     if not s.moe_layers:
         return held
     copies = state.full_recompute_activation_size(tokens, samples, m.hidden, tp, value)

@@ -83,7 +83,8 @@ def trainable(model: Any) -> Transformer:
     m = model.si
     if m.mamba_layers or m.linear_layers or m.compressed_layers is not None or m.index_layers:
         raise UnsupportedWorkloadError(
-            f"measured training has no operators for the recurrent, compressed or indexed layers of {model.id}; pass an efficiency such as 0.4"
+            f"measured training has no operators for the recurrent, compressed or indexed layers of {model.id}; "
+            "pass an efficiency such as 0.4"
         )
     return model
 
@@ -256,7 +257,7 @@ class _Layers:
         for phase, gate in ((FORWARD, 3.0), (BACKWARD, 5.0)):
             yield self.moved("activation", rows * ffn / s.etp * gate, count, phase)
             yield self.moved("permute", rows * width * 4.0, count, phase, 1.0, 4.0)
-        if np.any(np.asarray(s.ep) > 1):
+        if np.any(np.asarray(s.ep) > 1):  # the all-to-all dispatcher sends a token once for each of its experts
             for phase in (FORWARD, BACKWARD):
                 yield self.collective("expert", "all_to_all", 2 * count, pairs * width * VALUE, s.ep, phase)
 

@@ -53,7 +53,9 @@ def footprint(
     m = work.model.si
     stage = np.ceil(work.layers / (pp * chunks)) * chunks
     dense = work.layer_parameters * (stage / work.layers) / tp
-    experts = work.expert_parameters * (stage / work.layers) / (ep * etp)
+    moe_layers = work.shape.moe_layers if work.shape is not None and work.shape.moe_layers else work.layers
+    # dense layers come first, so the last stage holds nothing but layers of experts
+    experts = work.expert_parameters / moe_layers * np.minimum(stage, moe_layers) / (ep * etp)
     shards, expert_shards = data * cp, data * cp * tp / (ep * etp)
     staged = np.asarray(pp) > 1
     shared_s, shared_g, shared_w = (np.asarray(zero) >= n for n in (1, 2, 3))

@@ -92,7 +92,7 @@ def is_importable(name: str) -> bool:
     """Whether a text names something to import rather than an entry of the catalog."""
     if name.startswith("hf://") or name.lower().endswith(SUFFIXES):
         return True
-    return "/" in name and not name.endswith((".yaml", ".yml")) and Path(name).is_dir()
+    return "/" in name and not name.endswith((".yaml", ".yml")) and os.path.isdir(name)
 
 
 def default_precision(model: Workload) -> str | None:
