@@ -67,8 +67,8 @@ def expanded(markdown: str) -> str:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs with every page."""
     if LISTING.search(markdown):
-        listings = neighbour("listings")
-        markdown = LISTING.sub(lambda found: listings.LISTS[found[1]](), markdown)
+        lists = {**neighbour("listings").LISTS, "commands": neighbour("commands").commands}
+        markdown = LISTING.sub(lambda found: lists[found[1]](), markdown)
     if FIGURE.search(markdown):
         figures = neighbour("figures")
         markdown = FIGURE.sub(lambda found: figures.drawn(found[1]), markdown)

@@ -86,6 +86,8 @@ class CompositionError(InvalidInputError):
 def alternatives(names: Iterable[str]) -> str:
     """Join names as in a sentence: ``A``, ``A or B``, ``A, B or C``."""
     names = list(names)
+    if not names:
+        return "nothing"
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 

@@ -178,3 +178,14 @@ def test_engine_parts_add_up_and_respect_the_roofline(model, chip, batch):
 def test_compute_intensity_is_not_capped_when_the_batch_grows():
     """A language model crosses the ridge at some batch when its context is short (defect P11 of the specification)."""
     assert Engine.solve("Llama3_8B", "H100", 1024, seq_len=16).bottleneck == "Compute"
+
+
+@given(st.sampled_from(["Llama3_8B", "Llama3_70B"]), st.sampled_from(["H100", "H200", "B200"]), TOKENS, BATCH)
+@settings(max_examples=12, deadline=None)
+def test_measured_phases_never_beat_the_speed_of_light(model, chip, tokens, batch):
+    inside = serve(model, chip, tokens, batch, precision="fp8", efficiency="measured")
+    device = Hardware[chip].si
+    peak, parameters = max(device.peaks.values()), Models[model].si.parameters
+    weights = 0.9 * parameters / device.memory_bandwidth  # all but the embeddings, of which a step reads a few rows
+    assert inside.itl >= max(weights, 1.8 * parameters * batch / peak)
+    assert inside.ttft >= max(weights, 1.8 * parameters * tokens * batch / peak)

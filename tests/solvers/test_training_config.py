@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from mlsysim import DistributedModel, Fleet, MLSysimError, Models, Systems, Transformer, training_question
+from mlsysim.cli.app import app
 from mlsysim.errors import InvalidInputError, InvalidPlanError, MissingFactError, UnknownEntryError
 from mlsysim.solvers.training_step import TrainingStepModel
 
@@ -158,6 +160,14 @@ def test_nemo_and_megatron_say_the_same():
     assert nemo.model.si.parameters == megatron.model.si.parameters
     assert "model.gc_interval = ${oc.env:GC}" in nemo.not_understood
     assert "model.ub_tp_comm_overlap = yes" in nemo.not_understood
+
+
+def test_adapters_of_nemo_are_trained_alone():
+    text = NEMO.replace("  optim:", "  peft: {peft_scheme: lora, lora_tuning: {adapter_dim: 8}}\n  optim:")
+    config, whole = training_question(text), training_question(NEMO)
+    assert (config.arguments["is_lora"], config.step_arguments["lora_rank"]) == (True, 8)
+    fleet = cluster(16)
+    assert config.solve(fleet).si.optimizer_state < 0.1 * whole.solve(fleet).si.optimizer_state
 
 
 TITAN = """
@@ -383,3 +393,18 @@ def test_what_is_no_source_is_refused(source):
 def test_what_is_passed_is_checked(given_):
     with pytest.raises(MLSysimError):
         training_question(SMALL, **{"gpus": 8, **given_})
+
+
+def test_the_command_line_reads_it_and_options_count_more(tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps(DEEPSPEED))
+    words = ["train", "Llama3_8B", "--config", str(path), "--seq-len", "4096", "--gpus", "64"]
+    config = training_question(path, model="Llama3_8B", seq_len=4096, gpus=64)
+    fleet = cluster(64, "DGX_H100", "InfiniBand_NDR")
+    for more, changes in (([], {}), (["--recompute", "full"], {"activation_recomputation": "full"})):
+        step = TrainingStepModel().solve(config.model, fleet, **{**config.step_arguments, **changes})
+        out = CliRunner().invoke(app, [*words, *more, "-o", "json"])
+        assert out.exit_code == (0 if step.feasible else 4), out.output
+        assert json.loads(out.stdout)["step_s"] == pytest.approx(step.si.step_latency_total, rel=1e-9)
+        assert "offload_optimizer" in out.stderr
+    assert isinstance(CliRunner().invoke(app, ["train"]).exception, InvalidInputError)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import CatalogError, InvalidInputError
+from ..errors import CatalogError, InvalidInputError, MissingExtraError
 from .app import Batch, Catalog, KvPrecision, Output, OutputOption, Precision, _chosen, _entry, _extend, _finish, app
 
 
@@ -27,7 +27,7 @@ def validate(
         typer.Option(help="With --data: write predictions beside the measurements here.", show_default=False),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for board.json and board.md.", show_default=False)
+        Path | None, typer.Option("--out", help="Folder for board.json, board.md, plots.", show_default=False)
     ] = None,
     groups: Annotated[bool, typer.Option("--groups", help="Also by device, model, stack in the text answer.")] = False,
     output: OutputOption = None,
@@ -51,6 +51,7 @@ def validate(
     if out is not None:
         _write(out / "board.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
         _write(out / "board.md", render._markdown(board.HEADER, board.table(scores)) + "\n")
+        typer.echo(_pictures(out / "plots", scores, "serving" if data is not None else subject, data), err=True)
     if chosen is Output.json:
         print(json.dumps(document, indent=2, allow_nan=False))
     elif chosen is Output.csv:
@@ -86,8 +87,8 @@ def calibrate(
     output: OutputOption = None,
 ) -> None:
     """Fit the efficiencies: of the catalog from the kernel tables, or of a device from your own measurements."""
-    from ..validation.calibrate import calibrate_device
     from ..validation.calibrate import calibrate as fit
+    from ..validation.calibrate import calibrate_device
     from ..validation.data import KERNELS
 
     chosen = _chosen(context, output)
@@ -145,6 +146,20 @@ def fits(
         kv_precision=kv_precision, stack=stack, tp_size=tp, pp_size=pp, ep_size=ep,
     )  # fmt: skip
     _finish(answer, render_measured.fit(answer), chosen, False)
+
+
+def _pictures(folder: Path, scores: Any, subject: str, data: Path | None) -> str:
+    """Draw the scoreboard where Matplotlib is installed; what became of it."""
+    from ..report import scoreboard
+    from ..report.chart import PictureError
+    from ..validation.points import points
+
+    try:
+        return f"{len(scoreboard.write(folder, scores, points(subject, data)))} pictures in {folder}"
+    except MissingExtraError as error:
+        return f"note: no pictures: {error}"
+    except PictureError as error:
+        raise CatalogError(str(error)) from None
 
 
 def _write(path: Path, text: str) -> None:

@@ -26,6 +26,13 @@ def serve(
     stack: Annotated[
         str | None, typer.Option("--stack", help="Serving stack: ideal, vllm, sglang or trtllm.", show_default=False)
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="Image or version of the stack, under load; one it was not fitted on widens the interval.",
+            show_default=False,
+        ),
+    ] = None,
     concurrency: Annotated[
         int | None, typer.Option(help="Requests always in flight: answers for the load.", show_default=False)
     ] = None,
@@ -70,10 +77,12 @@ def serve(
         answer: Any = ServingLoadModel().solve(
             network, machine, seq_len, output_len, concurrency, arrival_rate, precision, "vllm" if stack is None else stack,
             prefix_hit_ratio=prefix_hit, draft_tokens=draft_tokens or 0, draft_acceptance_rate=acceptance,
-            prefill_workers=prefill_workers, decode_workers=decode_workers, **plan,
+            prefill_workers=prefill_workers, decode_workers=decode_workers, image=image, **plan,
         )  # fmt: skip
         _finish(answer, render_measured.load(answer), chosen, explain)
         return
+    if image is not None:
+        raise InvalidInputError("image: counts under load alone; give --concurrency or --arrival-rate too")
     share = _share(efficiency)
     answer = ServingModel().solve(
         network, machine, seq_len, batch_size, precision, share, stack="ideal" if stack is None else stack,

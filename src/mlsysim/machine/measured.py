@@ -353,7 +353,8 @@ class MeasuredMachine:
         for precision, shapes in wanted.items():
             if len(shapes) == 1:
                 continue
-            operator = self.operators.gemm(*np.array(list(shapes)).T, precision)
+            m, n, k = np.array(list(shapes)).T
+            operator = self.operators.gemm(m, n, k, precision)
             fit = self._fit(operator.family, operator.precision)
             columns = (operator.run(fit[0].values).tolist(), operator.floor.tolist(), operator.outside.tolist())
             for shape, time, floor, outside in zip(shapes, *columns, strict=True):

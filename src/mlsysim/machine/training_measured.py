@@ -27,12 +27,16 @@ product and a conversion for each matrix, which grouped layers launch side by si
 
 @dataclass(frozen=True, slots=True)
 class Wires:
-    """How ranks of a job talk: inside a domain of so many chips and across, one direction of one chip."""
+    """How ranks of a job talk: inside a domain of so many chips and across, one direction of one chip.
+
+    Tensor ranks lie side by side; context ranks ``context_stride`` chips apart.
+    """
 
     domain: Count
     inside: BytesPerSecond | None
     across: BytesPerSecond | None
     across_latency: Seconds | None = None
+    context_stride: Count = 1.0
 
 
 @dataclass(slots=True)
@@ -74,8 +78,9 @@ def class_of(operator: Operator) -> str:
 
 
 def time_operators(
-    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0, sustained: float = 1.0
-) -> Sums:
+    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0, sustained: float = 1.0,
+    wide: float = 1.0,
+) -> Sums:  # fmt: skip
     """Time every operator.
 
     Args:
@@ -84,6 +89,7 @@ def time_operators(
         wires: how ranks talk
         slowdown: of attention, for kernels older than those that were measured
         sustained: slowdown of products and attention where a chip works for hours at its limit of power
+        wide: width of values over the 16 bits that were measured; what is streamed or sent takes so much longer
     """
     sums = Sums()
     for o in operators:
@@ -93,6 +99,8 @@ def time_operators(
             factor = factor * sustained
         if o.kind in ("attention_context", "mla"):
             factor = factor * slowdown * (ATTENTION_BACKWARD if o.phase == BACKWARD else 1.0)
+        if o.kind not in ("gemm", "attention_context", "mla"):
+            factor = factor * wide
         time = timing.time * factor
         name = class_of(o)
         into = sums.forward if o.phase == FORWARD else sums.backward
@@ -127,7 +135,7 @@ def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
     if o.kind == "mla":
         return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
     if o.kind == "collective":
-        stride: Any = 1.0
+        stride: Any = wires.context_stride if o.name == "ring" else 1.0
         return collective(machine, o.collective, o.message, o.ranks, stride, wires)
     return machine.elementwise(o.bytes)
 
@@ -151,7 +159,7 @@ def collective(
     nodes = np.ceil(np.asarray(ranks / local))
     far = nodes > 1
     if kind == "p2p":
-        far = np.asarray(stride * np.minimum(ranks, 2.0)) > wires.domain
+        far = np.asarray(stride * ranks) > wires.domain  # the slowest hop of a ring sets its pace
     near = machine.collective(kind, message, np.minimum(ranks, local), link_bandwidth=wires.inside)
     if not np.any(far) or wires.across is None:
         return near

@@ -108,6 +108,33 @@ def zero_bubble_time(forward: Seconds, backward: Seconds, weights: Seconds, stag
 
 
 @equation
+def dualpipe_bubble_time(overlapped: Seconds, backward: Seconds, weights: Seconds, stages: Count) -> Seconds:
+    r"""Idle time of a stage when micro-batches enter from both ends of the pipeline (DualPipe).
+
+    Every stage holds two parts of the model, so weights are kept twice.
+
+    .. math:: t_b = \left(\frac{p}{2} - 1\right) (t_{FB} + t_B - 3 t_W)
+
+    Args:
+        overlapped: a forward and a backward pass that overlap, t_FB [second]
+        backward: whole backward pass of a micro-batch, gradients of weights included, t_B [second]
+        weights: gradients of its weights, t_W [second]
+        stages: pipeline stages, p, an even number [1]
+
+    Returns:
+        Time, at least zero [second].
+
+    Source:
+        DeepSeek-AI, DeepSeek-V3 technical report, arXiv:2412.19437, table 2.
+
+    Examples:
+        >>> float(dualpipe_bubble_time(3.0, 2.0, 1.0, 8.0))  # 1F1B: 21
+        6.0
+    """
+    return np.maximum(stages / 2 - 1, 0.0 * stages) * np.maximum(overlapped + backward - 3 * weights, 0 * overlapped)
+
+
+@equation
 def interleaved_first_in_flight(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Count:
     r"""Micro-batches whose activations the first stage holds at once; 1F1B is the case of one chunk.
 

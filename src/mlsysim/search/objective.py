@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidInputError, alternatives, nearest
+from ..errors import InvalidInputError, alternatives, nearest, told
 from .expression import Expression
 
 WORDS = {"minimize": 1.0, "minimise": 1.0, "min": 1.0, "maximize": -1.0, "maximise": -1.0, "max": -1.0}
@@ -39,10 +39,10 @@ class Objective:
         if match is None or word not in WORDS:
             near = nearest(word, ["minimize", "maximize"]) if word else []
             hint = f"; did you mean {alternatives(near[:1])}?" if near else ", as in 'minimize: ttft'"
-            raise InvalidInputError(f"objective {text!r}: expected minimize or maximize first{hint}")
+            raise InvalidInputError(f"objective {told(text)}: expected minimize or maximize first{hint}")
         expression = Expression(match[2])
         if expression.logical:
-            raise InvalidInputError(f"objective {text!r}: expected a number such as ttft, found a condition")
+            raise InvalidInputError(f"objective {told(text)}: expected a number such as ttft, found a condition")
         return cls(WORDS[word], expression)
 
     def check(self, units: Any, owner: str) -> None:

@@ -374,7 +374,7 @@ class RetrievalModel(ForwardModel):
         capacity = device.si.memory_capacity
         return RetrievalResult(
             question=Question(type(self), arguments),
-            shape=shape_of(*(np.asarray(x) for x in (size, flops, read, added, later, cache, capacity))),
+            shape=shape_of(*(np.asarray(x) for x in (size, flops, read, added, later, cache, capacity, batch))),
             notes=notes,
             index=kind,
             index_size=size,

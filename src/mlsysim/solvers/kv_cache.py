@@ -146,6 +146,8 @@ class KVCacheModel(ForwardModel):
         page = border.count("page_size", page_size)
         asked = None if reserved_len is None else border.count("reserved_len", reserved_len)
         prefix = border.count("shared_prefix_len", shared_prefix_len, least=0)
+        if not isinstance(efficiency, str):  # what is measured has a word, which the serving model checks
+            border.fraction("efficiency", efficiency)
         link = None
         if link_bandwidth is not None:
             link = border.quantity("link_bandwidth", link_bandwidth, "byte/second")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..catalog import textbook
 from ..catalog.stacks import NAMES, Stacks
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, told
 from ..machine.textbook import wiring
 from ..physics import queueing
 from ..physics import transformer as eq
@@ -147,6 +148,7 @@ class ServingLoadModel(ForwardModel):
         decode_workers: Any = None,
         prefill_tp_size: Any = None,
         network_bandwidth: Any = "50 GB/s",
+        image: str | None = None,
     ) -> ServingLoadResult:
         """The load of one instance, or of prefill and decode workers.
 
@@ -175,6 +177,8 @@ class ServingLoadModel(ForwardModel):
             decode_workers: instances that only decode, where disaggregated
             prefill_tp_size: tensor-parallel ranks of a prefill worker; ``tp_size`` unless said
             network_bandwidth: of one chip, one direction, over which the cache moves
+            image: container image or version of the stack; that of the stack's entry unless said. One that the stack
+                was not fitted on widens the interval and leaves a note
 
         Returns:
             Latencies, throughput, requests that run and fit; ``saturated`` where so many are in flight that the wait
@@ -197,10 +201,11 @@ class ServingLoadModel(ForwardModel):
                          pp_size=pp_size, ep_size=ep_size, attention_dp=attention_dp, length_spread=length_spread,
                          prefill_workers=prefill_workers,
                          decode_workers=decode_workers, prefill_tp_size=prefill_tp_size,
-                         network_bandwidth=network_bandwidth)  # fmt: skip
+                         network_bandwidth=network_bandwidth, image=image)  # fmt: skip
         border = Border()
         network, machine = border.model(model), border.machine(hardware)
         name = border.choice("stack", stack, NAMES)
+        border.problems += _image_problems(name, image)
         optional = {
             key: None
             if arguments[key] is None
@@ -236,7 +241,7 @@ class ServingLoadModel(ForwardModel):
         group = wiring(machine, textbook().link_latency)
         plans.check(plans.Plan(*sizes), network, group)
         arguments.update(model=network, hardware=machine)
-        chosen = _served(Stacks[name], optional, share)
+        chosen = _served(Stacks[name], optional, share, image)
         word = kernel_word(number.id)
         layout = Layout.of(sizes[0], sizes[1], sizes[2], optional["attention_dp"])
         decoder = engine_for(network, group, chosen, layout, word, stored)
@@ -268,10 +273,20 @@ class _Asked:
     network: Any
 
 
-def _served(stack: Any, optional: dict[str, Any], share: Any) -> Any:
-    """A stack with the limits that the user set."""
+def _image_problems(name: str, image: Any) -> list[str]:
+    """What is wrong with an image of a stack."""
+    if image is None:
+        return []
+    if not isinstance(image, str) or not image.strip():
+        return [f"image: expected a version or an image such as {Stacks['vllm'].image}, found {told(image)}"]
+    return ["image: expected none with the stack ideal, which is no software"] if name == "ideal" else []
+
+
+def _served(stack: Any, optional: dict[str, Any], share: Any, image: str | None) -> Any:
+    """A stack with the limits and the image that the user set."""
     changes = {
         "max_sequences": optional["max_num_seqs"], "token_budget": optional["token_budget"], "memory_share": share,
+        "image": image,
     }  # fmt: skip
     given = {key: value for key, value in changes.items() if value is not None}
     return stack.replace(**given) if given else stack
@@ -322,6 +337,13 @@ def _answer(
     gap = balance.step + np.where(cutting > 0.01, chunk, 0.0)
     served = ttft + np.maximum(tail - policy.burst * np.maximum(balance.running - 1, 0.0) / 2 * balance.shared, 0.0)
     notes = list(parts.notes) + [f"{stack.name}: {stack.note}"]
+    token_spread, first_spread = s.token_sigma, s.first_sigma
+    if s.image != "none" and not stack.fitted_on(s.image):
+        # Independent of what scatters among the fitted runs, so the variances add.
+        token_spread = math.hypot(token_spread, s.version_token_sigma)
+        first_spread = math.hypot(first_spread, s.version_first_sigma)
+        notes.append(f"image {s.image}: {stack.name} was fitted on versions {', '.join(s.versions.split())}; "
+                     "the interval is wider")  # fmt: skip
     if np.any(saturated):
         notes.append("saturated: more requests in flight than four fifths of the places in the cache")
     numbers = dict(
@@ -330,8 +352,8 @@ def _answer(
         ttft_p99=served, itl_p99=_where(fits, gap), running_requests=balance.running,
         decoding_requests=balance.decoding, max_running_requests=places,
         cache_per_request=parts.cache_input + parts.cache_token * q.output, weights_per_device=parts.weights,
-        ttft_sigma=np.maximum(s.first_sigma, parts.sigma_prefill),
-        tpot_sigma=np.maximum(s.token_sigma, np.asarray(parts.sigma_decode)[..., -1]), mean_residence=residence,
+        ttft_sigma=np.maximum(first_spread, parts.sigma_prefill),
+        tpot_sigma=np.maximum(token_spread, np.asarray(parts.sigma_decode)[..., -1]), mean_residence=residence,
         capacity=capacity,
     )  # fmt: skip
     numbers = {name: number(value) for name, value in numbers.items()}

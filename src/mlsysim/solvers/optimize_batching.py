@@ -130,6 +130,8 @@ class BatchingOptimizer(BaseOptimizer):
         most = border.count("max_search_batch", max_search_batch, most=65_536)
         output = prompt if output_len is None else border.count("output_len", output_len)
         cv = border.number("service_time_cv", service_time_cv, most=100.0)
+        if not isinstance(efficiency, str):  # what is measured has a word, which the serving model checks
+            border.fraction("efficiency", efficiency)
         if np.ndim(most):
             border.problems.append("max_search_batch: expected one whole number, found an array")
         border.close()

@@ -154,7 +154,7 @@ class ScalingModel(ForwardModel):
         lifelong_tokens = scaling.tokens_for_loss(lifelong, loss, read.irreducible, *terms)
         return ScalingResult(
             question=Question(type(self), arguments),
-            shape=shape_of(np.asarray(parameters), np.asarray(tokens), np.asarray(lifelong)),
+            shape=shape_of(np.asarray(parameters), np.asarray(tokens), np.asarray(lifelong), many, share),
             notes=notes,
             compute_budget=budget,
             optimal_parameters=parameters,

@@ -15,6 +15,7 @@ from ..physics import energy, memory, roofline
 from ..physics import transformer as eq
 from ..record import total
 from ..units import Bytes, Count, Fraction, JoulesPerToken, PerSecond, Seconds, TokensPerSecond
+from ..workloads.operators import larger, smaller
 from ..workloads.passes import cache_size, decode_attention, prefill_attention, read_weights, weight_bytes
 from ..workloads.transformer import Shape, shape
 from . import plan as plans
@@ -242,7 +243,9 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
     if there is not here:
         valid = np.logical_and(valid, plans.check(q.plan, model, there))
     m, new = shape(model), memory.uncached_tokens(q.tokens, q.cached)
-    single = plans.alone(q.plan)
+    chip = here.chip.si
+    decode_chip = chip if there is here else there.chip.si
+    single, masked = plans.alone(q.plan), isinstance(valid, np.ndarray) and valid.ndim > 0
     peak, notes = peak_in(here.chip, q.number)
     decode_peak, more = (peak, ()) if there is here else peak_in(there.chip, q.number)
     notes += more
@@ -260,11 +263,9 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
     )
     prefill = _Step(
         compute=roofline.compute_time(flops, peak if single else peak * chips * micro / passes, q.eta),
-        memory=roofline.memory_time(
-            moved if single else moved * passes / (q.plan.pp * micro), here.chip.si.memory_bandwidth
-        ),
+        memory=roofline.memory_time(moved if single else moved * passes / (q.plan.pp * micro), chip.memory_bandwidth),
         communication=0.0 if single else plans.communication(q.plan, m, here, new * q.batch, activation),
-        overhead=here.chip.si.dispatch_latency,
+        overhead=chip.dispatch_latency,
     )
     transfer = 0.0 if there is here else roofline.memory_time(kept, q.network)
 
@@ -286,7 +287,7 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
     weights = eq.weight_size(m.parameters, weight)
     held = weights if single else plans.weight_share(q.plan, m, weights)
     working = eq.prefill_activation_size(
-        np.minimum(np.maximum(new * q.batch, q.batch), np.maximum(assumed.prefill_chunk, q.batch)),
+        smaller(larger(new * q.batch, q.batch), larger(assumed.prefill_chunk, q.batch)),
         m.hidden,
         m.widest / q.plan.tp,
         activation,
@@ -295,11 +296,11 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
     used = memory.sum_of_bytes(held, caches, working)
     if draft is not None:
         used = memory.sum_of_bytes(used, draft_cache, 0.0)
-    capacity = there.chip.si.memory_capacity
+    capacity = decode_chip.memory_capacity
     fits = used <= capacity
     prefill_used, prefill_capacity = used, capacity
     if there is not here:
-        prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), here.chip.si.memory_capacity
+        prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), chip.memory_capacity
         fits = fits & (prefill_used <= prefill_capacity)
     answer_shape = shape_of(
         q.tokens,
@@ -314,7 +315,7 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
         capacity,
         prefill_capacity,
     )
-    most = np.floor(np.maximum(capacity - held - working - draft_cache, 0.0) * q.batch / np.maximum(caches, 1e-300))
+    most = np.floor(larger(capacity - held - working - draft_cache, 0.0) * q.batch / larger(caches, 1e-300))
     return ServingResult(
         question=question,
         shape=answer_shape,
@@ -340,10 +341,10 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
         memory_capacity=capacity,
         prefill_memory_per_device=prefill_used,
         prefill_memory_capacity=prefill_capacity,
-        max_batch_size=np.where(valid, most, 0.0) if np.ndim(valid) else most,
+        max_batch_size=np.where(valid, most, 0.0) if masked else most,
         prompt_cache_hit_ratio=q.cached / q.tokens,
         energy_per_token=_energy(there, decode_peak, step, m, q, weight, read, drafted, draft_time, per_step, assumed),
-        feasible=np.logical_and(fits, valid) if np.ndim(valid) else fits,
+        feasible=np.logical_and(fits, valid) if masked else fits,
     )
 
 

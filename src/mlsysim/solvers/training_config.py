@@ -140,6 +140,8 @@ def training_question(
         sequence_parallel=job.sequence_parallel, schedule=job.schedule, fused_attention=job.fused_attention,
         optimizer=job.optimizer,
     )  # fmt: skip
+    if job.lora_rank is not None:
+        arguments |= {"is_lora": True, "lora_rank": job.lora_rank}
     samples = job.samples if job.samples is not None else job.steps * batch if job.steps is not None else None
     remarks = list(job.remarks)
     if job.gpus is not None and total != job.gpus:

@@ -54,6 +54,8 @@ def from_json(tree: Mapping[str, Any], label: str, given: Given) -> tuple[Flags,
     job = Job(model=given.model, seq_len=given.seq_len or 1, stack="deepspeed")
     job.tp = flags.count("tensor_parallel.autotp_size", default=1, least=0) or 1
     job.cp = flags.count("sequence_parallel_size", default=1)
+    if job.cp > 1:
+        job.remarks.append("sequence-parallel ranks are taken as context-parallel ranks")
     job.zero = flags.count("zero_optimization.stage", default=0, least=0)
     if job.zero > 3:
         flags.problems.append(f"zero_optimization.stage: expected 0, 1, 2 or 3, found {job.zero}")

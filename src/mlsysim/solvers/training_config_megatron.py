@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..catalog import Defaults
 from ..errors import InvalidPlanError, alternatives
 from . import training_config_shell as shell
 from .plan_rules import near_divisors
@@ -30,6 +31,7 @@ HARMLESS = re.compile(
     r"|manual-gc|timeout|^mock-data|decay-|warmup|sgd-momentum|distributed-backend|^standalone|^use-mcore-models"
     r"|^(?:job-name|partition|account|time|output|error|mem|exclusive|container|ntasks|cpus-per|nodelist|mpi|wait|kill)"
     r"|^transformer-impl|attention-softmax-in-fp32|^no-(?:masked|bias)|^tee$|^role$|^redirects$|local-rank|moe-aux-loss"
+    r"|^decoupled-|^tiktoken|^no-create-att|mmap|^empty-unused|per-token-loss|layernorm-1p|^(?:create|dataloader)-"
     r"|^name$|^restore-from|^trainer\.(?:accel|logger|max-epochs|val-|limit-|benchmark|strategy|num-sanity|accumulate|use-dist)"
     r"|^exp-manager|^(?:pre|post)-process|native-amp|onnx-safe|apex-|use-cpu-init|nsys-profile|\.data\.|^optim(?:izer)?\."
     r"|(?:model|optim|optimizer|scheduler)\.(?:sched|lr|betas|weight)|^(?:scheduler|rng|checkpoint|logger|dist|profiling)\."
@@ -125,6 +127,8 @@ def _canonical(path: str, value: Any) -> tuple[str, Any]:
     home = section.rpartition(".")[2]
     if key.startswith("--"):
         return key[2:].replace("_", "-"), value
+    if ".peft." in f".{section}." and key in ("peft_scheme", "adapter_dim", "dim"):
+        return "peft-scheme" if key == "peft_scheme" else "lora-rank", value
     if home == "tokenizer" and key in ("type", "tokenizer_type", "vocab_size"):
         return "vocab-size" if key == "vocab_size" else "tokenizer-type", value
     if home in ("optim", "optimizer") and key in ("name", "optimizer"):
@@ -182,6 +186,11 @@ def _job(flags: Flags, given: Given) -> tuple[Flags, Job]:
         job.ignored.append("rampup-batch-size (every step has the full batch here)")
     if flags.count("mtp-num-layers", default=0, least=0):
         job.ignored.append("mtp-num-layers (layers that predict further tokens are not counted)")
+    rank, scheme = flags.count("lora-rank"), flags.word("peft-scheme")
+    if scheme == "lora" or (scheme is None and rank is not None):
+        job.lora_rank = rank or int(Defaults["Training"].si.adapter_rank)
+    elif scheme not in (None, "none"):
+        job.ignored.append(f"{flags.shown('peft-scheme')} = {scheme} (everything is trained here)")
     layers = flags.count("num-layers")
     if given.model is None:
         name = f"GPT of {layers or 0} layers x {flags.count('hidden-size') or 0}"

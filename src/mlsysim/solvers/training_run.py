@@ -174,7 +174,7 @@ class TrainingRunModel(ForwardModel):
             else border.quantity("loading_bandwidth", loading_bandwidth, "byte/second")
         )
         read = border.positive("bytes_per_token", bytes_per_token)
-        draws, start = border.count("runs", runs, most=1e6), border.count("seed", seed, least=0)
+        draws, start = border.one_count("runs", runs, most=1e6), border.one_count("seed", seed, least=0)
         border.close()
         arguments.update(model=network, fleet=machine)
         step = self._step(network, machine, batch_size, efficiency, plan)

@@ -35,7 +35,10 @@ STREAMED = 2e9
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a step is split. ``data`` ranks share the batch (expert ranks included); experts lie over ``ep`` of them."""
+    """How a step is split. ``data`` ranks share the batch (expert ranks included); experts lie over ``ep`` of them.
+
+    ``recompute_layers`` are the layers of a stage to which recomputation applies; all if None.
+    """
 
     data: Count
     tp: Count
@@ -51,6 +54,8 @@ class Layout:
     schedule: str = "1f1b"
     sequence_parallel: bool = True
     shard_group: Any = None
+    contexts: str = "ring"
+    recompute_layers: Any = None
 
     @property
     def chips(self) -> Count:
@@ -115,7 +120,8 @@ def sustained(machine: MeasuredMachine, power: Any) -> float:
 
 def step_times(
     machine: MeasuredMachine, model: Transformer, work: Work, layout: Layout, stack: TrainingStack, style: Style,
-    length: Count, wires: Wires, trained: Any = 1.0, power: Any = None,
+    length: Count, wires: Wires, trained: Any = 1.0, power: Any = None, arithmetic: float = 1.0, wide: float = 1.0,
+    adam_share: Any = 1.0, offloaded: Any = None,
 ) -> StepTimes:  # fmt: skip
     """Where the time of one step goes, on the slowest stage.
 
@@ -130,13 +136,18 @@ def step_times(
         wires: how chips talk
         trained: share of the parameters that is trained
         power: limit of power of the device
+        arithmetic: 16-bit peak over that of the format, for formats without measured kernels
+        wide: width of values over 16 bits
+        adam_share: bytes that the optimizer moves over those of Adam
+        offloaded: seconds a byte of a shard's update takes on the host; on the chip if None
     """
     s = stack.si
-    share = Share(layout.samples, length, layout.tp, layout.cp, layout.ep, layout.etp, layout.sequence_parallel)
+    share = Share(layout.samples, length, layout.tp, layout.cp, layout.ep, layout.etp, layout.sequence_parallel,
+                  layout.contexts)  # fmt: skip
     slow = s.attention_slowdown_hopper if machine.chip.generation == "hopper" else s.attention_slowdown
-    hours = sustained(machine, power)
-    layers = time_operators(machine, layer_operators(model, share, style), wires, slow, hours)
-    head = time_operators(machine, head_operators(model, share, style), wires, slow, hours)
+    hours = sustained(machine, power) * arithmetic
+    layers = time_operators(machine, layer_operators(model, share, style), wires, slow, hours, wide)
+    head = time_operators(machine, head_operators(model, share, style), wires, slow, hours, wide)
     count, m = work.layers, layout.microbatches
     # exposed collectives of the whole model, forward and backward
     forward, backward = _exposed(layers, layout, s, FORWARD), _exposed(layers, layout, s, BACKWARD)
@@ -144,7 +155,7 @@ def step_times(
     floor = layers.kernels * s.launch
     # a stack that launches kernels one by one cannot run faster than it launches
     host = [np.maximum(floor - own[0] - forward[0], 0.0), np.maximum(1.8 * floor - own[1] - backward[0], 0.0)]
-    again, again_host = _again(layers, layout, s, forward[0], host[0])
+    again, again_host = _again(layers, layout, s, forward[0], host[0], np.ceil(count / layout.pp))
     head_time = head.of(FORWARD) + head.of(BACKWARD)
     even = layout.pp * layout.chunks
     whole = np.mod(count, even) == 0
@@ -160,7 +171,9 @@ def step_times(
     bubble = _bubble(layout, mean) + m * (slowest - mean - (last - head_time * per_stage))
     sends = _sends(machine, model, layout, s, share, wires)
     late, late_whole = _once_a_step(machine, work, layout, s, wires, ahead, behind, trained)
-    update = _update(machine, work, layout, trained)
+    update = _update(machine, work, layout, trained * adam_share)
+    if offloaded is not None:
+        update = _shard(work, layout) * trained * offloaded
     times = m * per_stage
     sums = {
         kind: (layers.of(FORWARD, kind) + layers.of(BACKWARD, kind)) * times
@@ -209,12 +222,25 @@ def _exposed(layers: Sums, layout: Layout, s: Any, phase: str) -> tuple[Any, Any
         # gradients of weights run beside the all-reduce of the gradient of the input
         tensor = tensor / 2 + np.maximum(tensor / 2 - layers.weights, 0.0)
     expert = layers.of(phase, "expert")
-    # the ring hands on a block while another one is at work
-    ring = np.maximum(layers.of(phase, "ring") - layers.of(phase, "attention") * (1 - 1 / layout.cp), 0.0)
+    ring = layers.of(phase, "ring")
+    if layout.contexts == "ring":  # a block is handed on while another one is at work
+        ring = np.maximum(ring - layers.of(phase, "attention") * (1 - 1 / layout.cp), 0.0)
     return tensor + expert + ring, tensor, expert, ring
 
 
-def _again(layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any) -> tuple[Any, Any]:
+def recomputed_share(layers: Count, chosen: Any) -> Any:
+    """Share of the layers of a stage to which recomputation applies.
+
+    Examples:
+        >>> float(recomputed_share(10.0, 4.0)), recomputed_share(10.0, None)
+        (0.4, 1.0)
+    """
+    return 1.0 if chosen is None else np.minimum(chosen / layers, 1.0)
+
+
+def _again(
+    layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any, layers_of_stage: Count
+) -> tuple[Any, Any]:
     """What the backward pass computes again."""
     kinds = ("gemm", "attention", "experts", "elementwise")
     whole = layers.of(FORWARD, *kinds) + exposed
@@ -226,12 +252,15 @@ def _again(layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any) -> tup
         some = 0.0 * some  # fused attention keeps no scores
     level = np.asarray(layout.recompute)
     chosen = np.where(level >= FULL, whole, np.where(level >= SELECTIVE, some, 0.0))
-    return chosen[()], np.where(level >= FULL, host, 0.0)[()]
+    part = recomputed_share(layers_of_stage, layout.recompute_layers)
+    return chosen[()] * part, np.where(level >= FULL, host, 0.0)[()] * part
 
 
 def _bubble(layout: Layout, stage: Seconds) -> Seconds:
     if layout.schedule == "zero-bubble":
         return pipeline.zero_bubble_time(stage / 3, stage / 3, stage / 3, layout.pp)
+    if layout.schedule == "dualpipe":
+        return pipeline.dualpipe_bubble_time(stage, stage * 2 / 3, stage / 3, layout.pp)
     return pipeline.bubble_time(stage, layout.pp, layout.chunks)
 
 
@@ -331,6 +360,15 @@ def _update(machine: MeasuredMachine, work: Work, layout: Layout, trained: Any) 
         moved = moved + parameters * trained * OPTIMIZER_TRAFFIC / np.where(zero >= 1, ranks, 1.0)
     kernels = np.ceil(moved / STREAMED)
     return machine.elementwise(moved / kernels, kernels).time
+
+
+def _shard(work: Work, layout: Layout) -> Any:
+    """Parameters whose states a rank keeps."""
+    sharded = np.asarray(layout.zero) >= 1
+    return sum(
+        parameters / np.where(sharded, ranks, 1.0)
+        for parameters, ranks in zip(local_parameters(work, layout), groups(layout), strict=True)
+    )
 
 
 def hidden_share(exposed: Seconds, whole: Seconds) -> Seconds:

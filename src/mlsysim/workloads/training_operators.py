@@ -29,6 +29,9 @@ BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "tf32": 4.0, "fp8": 1.0, "fp8_st
 TILE = 128.0
 """Rows of a tile of a grouped product."""
 FUSED, UNFUSED = "fused", "unfused"
+CONTEXTS = ("ring", "all_gather", "ulysses")
+"""How context ranks exchange: blocks of keys and values round a ring (Liu et al., arXiv:2310.01889), all of them gathered
+before attention (Llama 3, arXiv:2407.21783, section 3.3.2), or heads for tokens and back (Ulysses, arXiv:2309.14509)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Share:
     ep: Count = 1.0
     etp: Count = 1.0
     sequence_parallel: bool = True
+    contexts: str = "ring"
 
     @property
     def tokens(self) -> Count:
@@ -196,6 +200,20 @@ class _Layers:
             yield self.moved("softmax", scores * (4.0 + drop), count, FORWARD, 1.0, 2.0)
             yield self.moved("softmax", scores * (6.0 + drop), count, BACKWARD, 1.0, 2.0)
         if np.any(np.asarray(s.cp) > 1):  # partial results of the ring are rescaled and added in 32 bits
+            yield from self.exchanged(count, heads, keys, dim, value)
+
+    def exchanged(self, count: Count, heads: Any, keys: Any, dim: Any, value: Any) -> Iterator[Operator]:
+        """What context ranks hand each other for attention."""
+        s = self.share
+        block = s.tokens * keys * (dim + value) * VALUE
+        if s.contexts == "ulysses":  # queries, keys and values go out by heads, the output comes back; so do gradients
+            moved = block + s.tokens * heads * (dim + value) * VALUE
+            for phase in (FORWARD, BACKWARD):
+                yield self.collective("ring", "all_to_all", count, moved, s.cp, phase)
+        elif s.contexts == "all_gather":
+            for phase, kind in ((FORWARD, "all_gather"), (BACKWARD, "all_gather"), (BACKWARD, "reduce_scatter")):
+                yield self.collective("ring", kind, count, block * s.cp, s.cp, phase)
+        else:  # partial results are rescaled and added in 32 bits
             yield self.moved("join", (s.cp - 1) * s.tokens * heads * value * 8.0, count, FORWARD, 1.0)
             # latent attention hands on expanded keys and values unless a stack keeps the latent
             block = s.tokens * keys * (dim + value) * VALUE

@@ -47,7 +47,7 @@ class Footprint:
 def footprint(
     work: Work, recipe: Recipe, *, samples: Count, tp: Count, pp: Count, cp: Count, ep: Count, etp: Count, data: Count,
     chunks: Count, microbatches: Count, zero: Count, recompute: Any, sequence_parallel: bool, fused: bool, selective: str,
-    trained: Any = 1.0, schedule: str = "1f1b",
+    trained: Any = 1.0, schedule: str = "1f1b", recomputed: Any = 1.0, kept_on_chip: Any = 1.0,
 ) -> Footprint:  # fmt: skip
     """The fuller of the first stage, with its embedding and most micro-batches, and the last, with its logits."""
     m = work.model.si
@@ -66,7 +66,7 @@ def footprint(
         for each, shared, share in (
             (recipe.weight, shared_w, 1.0),
             (recipe.gradient, shared_g, trained),
-            (recipe.states, shared_s, trained),
+            (recipe.states * kept_on_chip, shared_s, trained),
         ):
             one = own * each * share / np.where(shared, shards, 1.0) + experts * each * share / np.where(
                 shared, expert_shards, 1.0
@@ -79,15 +79,18 @@ def footprint(
         work, samples, tp, cp, tp if sequence_parallel else 1.0, np.minimum(recompute, SELECTIVE) if selective == "scores" else 0.0,
         recipe.value, fused,
     )  # fmt: skip
-    boundary = 2.0 * tokens * m.hidden / (tp if sequence_parallel else 1.0)
+    boundary = recipe.value * tokens * m.hidden / (tp if sequence_parallel else 1.0)
     level = np.asarray(recompute)
     half = kept / 2 + boundary / 2 if selective == "alternate" else kept
     each = np.where(level >= FULL, boundary, np.where(level >= SELECTIVE, half, kept))
     first, last = (
         f(pp, microbatches, chunks) for f in (pipeline.interleaved_first_in_flight, pipeline.interleaved_last_in_flight)
     )
+    each = recomputed * each + (1 - recomputed) * kept
     if schedule == "gpipe":
         first = last = microbatches
+    elif schedule == "dualpipe":  # both directions together (DeepSeek-V3, table 2)
+        first = last = np.minimum(microbatches, pp + 1)
     at_work = np.where(level >= FULL, whole, 0.0)
     logits = tokens * m.vocab / tp * recipe.logit
     # the gradient of the largest matrix in 16 bits, and its copy in 32 before it is added up; shards gathered for use
@@ -98,6 +101,8 @@ def footprint(
     gathered = np.where(shared_w, 2 * 2.0 * (dense + experts) / stage, 0.0)
     ends = np.where(staged, 1.0, 1.0 if work.tied else 2.0)
     states = held(ends)
+    if schedule == "dualpipe":
+        states = (2.0 * states[0], *states[1:])
     at_first = each * stage * first + at_work
     at_last = each * stage * last + at_work + logits
     alone = ~staged
