@@ -207,3 +207,15 @@ def test_an_added_file_goes_before_the_catalog(tmp_path):
     finally:
         efficiency.forget()
     assert MeasuredMachine(H100).gemm(8, 512, 512).time == before
+
+
+def test_products_worked_out_together_are_those_worked_out_alone():
+    shapes = [(8.0, 4096.0, 4096.0, "bf16"), (4096.0, 28672.0, 4096.0, "bf16"), (40000.0, 4096.0, 14336.0, "bf16"),
+              (3.0, 6144.0, 4096.0, "fp8_block"), (2048.0, 4096.0, 14336.0, "fp8_block")]  # fmt: skip
+    ahead, alone = MeasuredMachine(H100, "vllm"), MeasuredMachine(H100, "vllm")
+    ahead.look_ahead(shapes)
+    for shape in shapes:
+        one, other = ahead.gemm(*shape), alone.gemm(*shape)
+        assert one.time == pytest.approx(other.time, rel=1e-12)
+        assert one.sigma == pytest.approx(other.sigma, rel=1e-12)
+        assert (one.floor, one.notes) == (other.floor, other.notes)  # only the shape beyond those measured says so

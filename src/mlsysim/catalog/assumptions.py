@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..units import Bytes, Count, DollarsPerJoule, DollarsPerKilogram, Fraction, JoulesPerByte, Plain, Seconds
+from ..units import (
+    Bytes,
+    BytesPerSecond,
+    Count,
+    DollarsPerJoule,
+    DollarsPerKilogram,
+    Fraction,
+    JoulesPerByte,
+    Plain,
+    Seconds,
+)
 from .spec import Spec
 
 
@@ -119,6 +129,7 @@ class Training(Spec):
     switch_radix: Count
     weight_reads: Count
     search_microbatch: Count
+    host_update_bandwidth: BytesPerSecond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -242,7 +242,7 @@ class DistributedModel(ForwardModel):
             moe_routing_imbalance_factor: load of the fullest expert rank over the mean, at least 1
             cp_size: context-parallel ranks, which share the tokens of a sequence
             sequence_parallel: tensor-parallel ranks also share norms and residuals
-            schedule: ``"1f1b"``, ``"interleaved"``, ``"gpipe"`` or ``"zero-bubble"`` (ZB-H1)
+            schedule: ``"1f1b"``, ``"interleaved"``, ``"gpipe"``, ``"zero-bubble"`` (ZB-H1) or ``"dualpipe"``
             fused_attention: attention scores are never stored
             optimizer: whose states are kept: sgd, momentum, adam, adamw, adamw8bit, adafactor or muon
             lora_rank: rank of the adapters
@@ -375,6 +375,9 @@ class DistributedModel(ForwardModel):
 
 def _idle(plan: Plan) -> Any:
     """Share of the pipeline's time that a stage idles, everything else left out."""
+    if plan.schedule == "dualpipe":
+        idle = pipeline.dualpipe_bubble_time(1.0, 2 / 3, 1 / 3, plan.pp) / plan.microbatches
+        return idle / (1.0 + idle)
     if plan.schedule != "zero-bubble":
         return pipeline.bubble_fraction(plan.pp, plan.microbatches, plan.chunks)
     overhead = pipeline.bubble_overhead(plan.pp, plan.microbatches) / 3.0  # forward, inputs, weights: a third each

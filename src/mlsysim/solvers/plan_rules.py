@@ -63,6 +63,9 @@ def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
             f"try {np.ceil(plan.microbatches / plan.pp) * plan.pp:g}")),
         ((plan.chunks == 1) | (plan.schedule in ("1f1b", "interleaved")), lambda: (
             f"v_stages {plan.chunks:g}: the {plan.schedule} schedule has one chunk a stage")),
+        ((plan.schedule != "dualpipe") | ((plan.pp % 2 == 0) & (plan.microbatches % 2 == 0) & (plan.microbatches >= 2 * plan.pp)), lambda: (
+            f"dualpipe: {plan.pp:g} stages and {plan.microbatches:g} micro-batches; it needs an even number of both, and two "
+            f"micro-batches a stage; try {2 * np.ceil(plan.pp / 2):g} stages and {4 * np.ceil(plan.pp / 2):g} micro-batches")),
     ]  # fmt: skip
     good: Any = True
     problems = []

@@ -17,7 +17,7 @@ from ..units import Bytes, Count, Flop, Seconds
 from ..workloads import training as jobs
 from ..workloads.training import FULL, SELECTIVE, Work
 
-SCHEDULES = ("1f1b", "interleaved", "gpipe", "zero-bubble")
+SCHEDULES = ("1f1b", "interleaved", "gpipe", "zero-bubble", "dualpipe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,8 @@ def memory_of(work: Work, plan: Plan, samples: Count, recipe: Recipe) -> Held:
     layer_weights = (dense_weights + expert_weights) / stage
     gathered = np.where(np.asarray(plan.zero) >= 3, assumed.gathered_layers * layer_weights, 0.0)
     activations, logits = _activations(work, plan, samples, recipe, stage)
+    if plan.schedule == "dualpipe":  # a stage of each direction
+        weights = 2.0 * weights
     return Held(
         weights=weights,
         gradients=gradients,
@@ -166,6 +168,8 @@ def _activations(work: Work, plan: Plan, samples: Count, recipe: Recipe, stage: 
     )
     if plan.schedule == "gpipe":
         first = last = plan.microbatches
+    elif plan.schedule == "dualpipe":  # both directions together (DeepSeek-V3, arXiv:2412.19437, table 2)
+        first = last = np.minimum(plan.microbatches, plan.pp + 1)
     else:
         first = pipeline.interleaved_first_in_flight(plan.pp, plan.microbatches, plan.chunks)
         last = pipeline.interleaved_last_in_flight(plan.pp, plan.microbatches, plan.chunks)
@@ -248,9 +252,13 @@ def time_of(work: Work, plan: Plan, batch: Count, held: Held, recipe: Recipe, ma
     layers = np.ceil(work.layers / (plan.pp * plan.chunks)) * plan.chunks
     slow = machine.congestion
     tensor, expert, context, send = _inside_a_microbatch(work, plan, samples, recipe, machine, layers, full)
+    if plan.schedule == "dualpipe":  # a forward and a backward pass hide each other's exchanges
+        expert = hierarchical.exposed_time(expert, busy, 1.0)
     one = memory.sum_of_times(busy, memory.sum_of_times(tensor, expert, context) * slow, send * slow)
     if plan.schedule == "zero-bubble":
         bubble = pipeline.zero_bubble_time(one / 3, one / 3, one / 3, plan.pp)
+    elif plan.schedule == "dualpipe":
+        bubble = pipeline.dualpipe_bubble_time(one, one * 2 / 3, one / 3, plan.pp)
     else:
         bubble = pipeline.bubble_time(one, plan.pp, plan.chunks)
     reduce, window = _gradients(plan, held, machine, m * busy, busy)

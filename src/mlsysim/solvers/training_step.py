@@ -16,18 +16,23 @@ from ..machine.measured import MeasuredMachine
 from ..machine.textbook import peak_in, wiring
 from ..machine.training_measured import Wires
 from ..physics import pipeline
-from ..units import Fraction, Seconds, quantity
+from ..record import total
+from ..units import Bytes, Fraction, Seconds, TokensPerSecond, quantity
 from ..workloads.training import OPTIMIZERS, adapter_parameters, optimizer_bytes, work_of
-from ..workloads.training_operators import UNFUSED, trainable
+from ..workloads.training_operators import CONTEXTS, UNFUSED, trainable
 from ..workloads.training_states import Recipe, footprint
 from . import plan_rules
+from . import training_offload as offloading
 from .base import ForwardModel
 from .border import Border, shape_of
 from .distributed import DistributedResult, recomputation
 from .result import Question
 from .training_plan import SCHEDULES, Plan, sample_flops
-from .training_step_time import Layout, StepTimes, step_times, style_of
+from .training_remedies import remedies_of
+from .training_step_time import Layout, StepTimes, local_shard, recomputed_share, step_times, style_of
 
+WIDE = {"fp32": 2.0, "tf32": 2.0, "fp64": 4.0}
+"""Width of the values of formats that no products were measured in, over 16 bits."""
 KERNELS = ("gemm", "attention", "experts", "elementwise", "head", "recompute", "host")
 
 
@@ -46,7 +51,19 @@ class TrainingStepResult(DistributedResult):
     forward_stage: Seconds
     backward_stage: Seconds
     sigma: Fraction
+    padding_share: Fraction
+    optimizer_on_host: Bytes
     layout: Layout = field(repr=False)
+
+    @total
+    def useful_tokens_per_second(self) -> TokensPerSecond:
+        """Tokens a second without those that only fill up sequences."""
+        return self.batch * self.tokens_per_sample * (1.0 - self.padding_share) / self.step_latency_total
+
+    @property
+    def remedies(self) -> list[str]:
+        """Changes after which the step fits, cheapest first, each checked by asking again; empty where it fits."""
+        return remedies_of(self)
 
     def interval(self, probability: float = 0.9) -> dict[str, Any]:
         """Low and high of the step between which that share of measurements is expected."""
@@ -66,7 +83,7 @@ class TrainingStepResult(DistributedResult):
             "tensor parallel": i.tp_communication_latency, "expert parallel": i.ep_communication_latency,
             "context parallel": i.cp_communication_latency, "pipeline sends": i.pp_communication_latency,
             "data parallel": i.dp_communication_latency, "bubble": i.pipeline_bubble_latency,
-            "optimizer": i.update_latency,
+            "optimizer": i.update_latency, "stragglers": i.straggler_latency,
         }  # fmt: skip
         step = i.step_latency_total
         return dict(sorted(((n, v / step) for n, v in parts.items()), key=lambda item: -float(np.mean(item[1]))))
@@ -113,6 +130,11 @@ class TrainingStepModel(ForwardModel):
         optimizer: Any = "adam",
         lora_rank: Any = None,
         adapted: Any = "attention",
+        context_parallel: Any = "ring",
+        recompute_layers: Any = None,
+        offload: Any = "none",
+        padding_share: Any = 0.0,
+        straggler_factor: Any = 1.0,
     ) -> TrainingStepResult:
         """One optimizer step of a global batch, split over all chips of a fleet.
 
@@ -131,13 +153,18 @@ class TrainingStepModel(ForwardModel):
             activation_recomputation: ``"none"``, ``"selective"`` or ``"full"``
             seq_len: tokens of a sequence
             stack: class of the stack: megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed, jax; or an entry of its own
-            schedule: ``"1f1b"``, ``"interleaved"``, ``"gpipe"`` or ``"zero-bubble"``
+            schedule: ``"1f1b"``, ``"interleaved"``, ``"gpipe"``, ``"zero-bubble"`` or ``"dualpipe"``
             sequence_parallel: tensor-parallel ranks also share norms and residuals
             expert_tp: tensor-parallel ranks of an expert; 1 if not given
             shard_group: ranks that share the weights under ZeRO-3, the others hold copies (HSDP); all if not given
             optimizer: whose states are kept
             lora_rank: rank of adapters beside frozen weights
             adapted: which matrices have adapters: ``"attention"`` or ``"all"``
+            context_parallel: how context ranks exchange: ``"ring"``, ``"all_gather"`` or ``"ulysses"``
+            recompute_layers: layers of each stage to which recomputation applies; all if not given
+            offload: where optimizer states lie and the update runs: ``"none"``, ``"cpu"``, or ``"nvme"`` (states on drives)
+            padding_share: share of the tokens that only fill up sequences; 0 where samples are packed
+            straggler_factor: slowest over mean rank, at least 1
 
         Raises:
             InvalidInputError: arguments that make no sense, all of them at once
@@ -157,7 +184,8 @@ class TrainingStepModel(ForwardModel):
                          v_stages=v_stages, zero_stage=zero_stage, activation_recomputation=activation_recomputation,
                          seq_len=seq_len, stack=stack, schedule=schedule, sequence_parallel=sequence_parallel,
                          expert_tp=expert_tp, shard_group=shard_group, optimizer=optimizer, lora_rank=lora_rank,
-                         adapted=adapted)  # fmt: skip
+                         adapted=adapted, context_parallel=context_parallel, recompute_layers=recompute_layers,
+                         offload=offload, padding_share=padding_share, straggler_factor=straggler_factor)  # fmt: skip
         border = Border()
         network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)
@@ -173,6 +201,13 @@ class TrainingStepModel(ForwardModel):
         update = border.choice("optimizer", optimizer, tuple(OPTIMIZERS))
         rank = None if lora_rank is None else border.count("lora_rank", lora_rank)
         which = border.choice("adapted", adapted, ("attention", "all"))
+        contexts = border.choice("context_parallel", context_parallel, CONTEXTS)
+        again = None if recompute_layers is None else border.count("recompute_layers", recompute_layers)
+        place = border.choice("offload", offload, offloading.PLACES)
+        padding = border.number("padding_share", padding_share, least=0.0, most=0.99)
+        straggler = border.number("straggler_factor", straggler_factor, least=1.0)
+        if number is not None and number.id.lower().startswith("int"):
+            border.problems.append(f"precision: expected a floating format such as bf16 or fp8, found {precision}")
         border.close()
         arguments.update(model=network, fleet=machine)
         trainable(network)
@@ -187,7 +222,8 @@ class TrainingStepModel(ForwardModel):
         steps = np.maximum(batch / (data * samples), 1.0)
         level = entry.si.sharding if zero is None else zero
         layout = Layout(data=data, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, chunks=chunks, microbatches=steps, samples=samples,
-                        zero=level, recompute=recompute, schedule=order, sequence_parallel=shared, shard_group=group)  # fmt: skip
+                        zero=level, recompute=recompute, schedule=order, sequence_parallel=shared, shard_group=group,
+                        contexts=contexts, recompute_layers=again)  # fmt: skip
         good = _checked(layout, work, links.chips, batch)
         if links.inside is None and np.any(np.asarray(links.chips) > 1):
             raise MissingFactError(f"{device.id} has no known link; pass a node with a link_bandwidth")
@@ -196,33 +232,50 @@ class TrainingStepModel(ForwardModel):
         share = 1.0
         if rank is not None:
             share = adapter_parameters(network, rank) / work.parameters
-        wires = Wires(links.domain, links.inside, links.across, links.across_latency)
-        times = step_times(
-            _machine(device), network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp
+        wires = Wires(links.domain, links.inside, links.across, links.across_latency, tp)
+        bed = _machine(device)
+        wide = WIDE.get(number.id.lower(), 1.0)
+        ratio = 1.0
+        if wide > 1:
+            ratio = bed.chip.peak("bf16")[0] / peak
+            told += (f"{number.id}: no such products were measured; those of bf16, slowed by the ratio of the peaks",)
+        master, first, second = optimizer_bytes(
+            update, work, Defaults["Training"].si.master_weight if wide == 1 else 0.0
         )
-        master, first, second = optimizer_bytes(update, work, Defaults["Training"].si.master_weight)
+        states = master + first + second
+        host = None if place == "none" else offloading.seconds_per_parameter(machine, device, place, states, 2.0 * wide)
+        times = step_times(
+            bed, network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
+            (22.0 + 2.0 * (first + second)) / 38.0, host,
+        )  # fmt: skip
         kept = entry.si.gradient_kept
         # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
         recipe = Recipe(
-            weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()],
-            gradient=kept,
-            states=master + first + second + 4.0 - kept,
+            weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()] if wide == 1 else 2.0 * wide,
+            gradient=np.maximum(kept, 2.0 * wide),
+            states=states + np.maximum(4.0 - kept, 0.0) * (wide == 1),
+            value=2.0 * wide,
         )
         held = footprint(
             work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, data=data, chunks=chunks,
             microbatches=steps, zero=level, recompute=recompute, sequence_parallel=shared,
             fused=entry.si.attention != UNFUSED, selective=entry.si.selective, trained=share, schedule=order,
+            recomputed=recomputed_share(np.ceil(work.layers / pp), again), kept_on_chip=float(place == "none"),
         )  # fmt: skip
+        on_host = 0.0 if place == "none" else local_shard(work, layout) * share * states
         outside = entry.si.context_memory + entry.si.fragmentation * held.allocated
         useful, done = sample_flops(work, recompute, rank is not None, entry.si.attention != UNFUSED)
         capacity = device.si.memory_capacity
         return TrainingStepResult(
             question=Question(type(self), arguments),
-            shape=shape_of(*sizes.values(), level, recompute, etp, *(() if rank is None else (rank,))),
+            shape=shape_of(*sizes.values(), level, recompute, etp, *(v for v in (rank, again) if v is not None),
+                           padding, straggler),  # fmt: skip
             notes=tuple(dict.fromkeys((*links.notes, *told, *times.notes))),
             **_times(times),
             stack=entry.id,
-            straggler_latency=0.0,
+            straggler_latency=(straggler - 1.0) * times.step,
+            padding_share=padding,
+            optimizer_on_host=on_host,
             ideal_latency=batch * useful / (links.chips * peak),
             bubble_fraction=pipeline.bubble_fraction(pp, steps, chunks),
             weights=held.weights,
@@ -235,7 +288,7 @@ class TrainingStepModel(ForwardModel):
             batch=batch,
             tokens_per_sample=sizes["seq_len"],
             chips=links.chips,
-            flops=batch * useful,
+            flops=batch * useful * (1.0 - padding),
             hardware_flops=batch * done,
             peak=peak,
             dp=data / ep,
@@ -260,8 +313,7 @@ def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
     border.choice("efficiency", asked.pop("efficiency"), ("measured",))
     count = border.count("microbatch_count", asked.pop("microbatch_count"))
     count = count * border.count("gradient_accumulation_steps", asked.pop("gradient_accumulation_steps"))
-    for name, neutral in (("topology_override", None), ("congestion_factor", 1.0), ("straggler_factor", 1.0),
-                          ("moe_routing_imbalance_factor", 1.0)):  # fmt: skip
+    for name, neutral in (("topology_override", None), ("congestion_factor", 1.0), ("moe_routing_imbalance_factor", 1.0)):  # fmt: skip
         if np.any(np.asarray(asked.pop(name) != neutral)):
             border.problems.append(
                 f"{name}: has no meaning with efficiency='measured'; leave it out, or give an efficiency in (0, 1]"
@@ -290,10 +342,12 @@ def linear_format(name: str) -> str:
     """Format of the products of layers, as kernels name it.
 
     Examples:
-        >>> [linear_format(name) for name in ("FP16", "MXFP8", "FP8_E4M3", "NVFP4")]
-        ['bf16', 'fp8', 'fp8', 'nvfp4']
+        >>> [linear_format(name) for name in ("FP16", "MXFP8", "FP8_Block", "NVFP4")]
+        ['bf16', 'fp8', 'fp8_block', 'nvfp4']
     """
     word = name.lower()
+    if word == "fp8_block":
+        return word
     return "fp8" if "fp8" in word else "nvfp4" if "fp4" in word else "bf16"
 
 

@@ -95,6 +95,13 @@ class StepTimes:
         rest = memory.sum_of_times(self.elementwise, self.head, self.recompute)
         return memory.sum_of_times(dense, rest, self.host)
 
+    @property
+    def step(self) -> Seconds:
+        """All of it."""
+        inner = memory.sum_of_times(self.tensor, self.expert, self.ring)
+        waits = memory.sum_of_times(inner, self.sends, self.data)
+        return memory.sum_of_times(memory.sum_of_times(self.compute, self.bubble, self.update), waits, 0.0)
+
 
 def style_of(stack: TrainingStack, linear: str, adapter_rank: Any = None, adapters: str = "all") -> Style:
     """How a stack writes a layer."""
@@ -173,7 +180,7 @@ def step_times(
     late, late_whole = _once_a_step(machine, work, layout, s, wires, ahead, behind, trained)
     update = _update(machine, work, layout, trained * adam_share)
     if offloaded is not None:
-        update = _shard(work, layout) * trained * offloaded
+        update = local_shard(work, layout) * trained * offloaded
     times = m * per_stage
     sums = {
         kind: (layers.of(FORWARD, kind) + layers.of(BACKWARD, kind)) * times
@@ -222,6 +229,8 @@ def _exposed(layers: Sums, layout: Layout, s: Any, phase: str) -> tuple[Any, Any
         # gradients of weights run beside the all-reduce of the gradient of the input
         tensor = tensor / 2 + np.maximum(tensor / 2 - layers.weights, 0.0)
     expert = layers.of(phase, "expert")
+    if layout.schedule == "dualpipe":  # it pairs a forward with a backward pass so that exchanges hide
+        expert = np.maximum(expert - layers.of(phase, "gemm", "attention", "experts"), 0.0)
     ring = layers.of(phase, "ring")
     if layout.contexts == "ring":  # a block is handed on while another one is at work
         ring = np.maximum(ring - layers.of(phase, "attention") * (1 - 1 / layout.cp), 0.0)
@@ -238,9 +247,7 @@ def recomputed_share(layers: Count, chosen: Any) -> Any:
     return 1.0 if chosen is None else np.minimum(chosen / layers, 1.0)
 
 
-def _again(
-    layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any, layers_of_stage: Count
-) -> tuple[Any, Any]:
+def _again(layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any, layers_of_stage: Count) -> tuple[Any, Any]:
     """What the backward pass computes again."""
     kinds = ("gemm", "attention", "experts", "elementwise")
     whole = layers.of(FORWARD, *kinds) + exposed
@@ -272,6 +279,8 @@ def _sends(machine: MeasuredMachine, model: Transformer, layout: Layout, s: Any,
     one = collective(machine, "p2p", boundary, 2.0, layout.chips / layout.pp, wires).time
     hidden = s.overlap_pipeline and layout.schedule != "gpipe"
     steady = np.where(np.asarray(layout.chunks) > 1, 0.0, 1.0) if hidden else 1.0
+    if layout.schedule == "dualpipe":
+        steady = 0.0
     count = 2 * layout.microbatches * layout.chunks * steady + 2 * (layout.pp - 1)
     return np.where(np.asarray(layout.pp) > 1, count * one, 0.0)[()]
 
@@ -362,7 +371,7 @@ def _update(machine: MeasuredMachine, work: Work, layout: Layout, trained: Any) 
     return machine.elementwise(moved / kernels, kernels).time
 
 
-def _shard(work: Work, layout: Layout) -> Any:
+def local_shard(work: Work, layout: Layout) -> Any:
     """Parameters whose states a rank keeps."""
     sharded = np.asarray(layout.zero) >= 1
     return sum(

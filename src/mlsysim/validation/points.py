@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import collectives, energy, kernels, serving, training, vision
+from .serving_data import FILE, FITTED
 
 SEEN = ("calibration", "fitted")
 """Splits whose rows parameters were fitted to."""
@@ -67,9 +68,9 @@ def _collectives(_: Path | None) -> Iterator[Points]:
 
 
 def _serving(data: Path | None) -> Iterator[Points]:
-    done = serving.predictions(data or serving.FILE)
+    done = serving.predictions(data or FILE)
     clean = np.array([not case.trouble for case in done.cases])
-    fitted = np.array([case.system in serving.FITTED for case in done.cases])
+    fitted = np.array([case.system in FITTED for case in done.cases])
     for family in serving.FAMILIES:
         unit = "tokens/s" if family.endswith("throughput") else "s"
         for split, mine in (("fitted", fitted), ("open", ~fitted)):
