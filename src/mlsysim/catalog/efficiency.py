@@ -157,6 +157,8 @@ def _choose(family: Family, names: frozenset[str], generations: tuple[str, ...],
 
 
 _added: list[tuple[Path, str]] = []
+KEPT: list[dict[Any, Any]] = []
+"""What others keep that rests on the families; emptied when those change."""
 
 
 def families() -> Mapping[str, Family]:
@@ -200,16 +202,21 @@ def add(path: Path | str) -> Family:
     """Add a file of your own, such as one written by ``calibrate_device``; its fits go before those of the catalog."""
     extra = read(Path(path))
     _added.append((Path(path), extra.id))
-    family.cache_clear()
-    _choose.cache_clear()
+    _changed()
     return extra
 
 
 def forget() -> None:
     """Drop every file that was added."""
     _added.clear()
+    _changed()
+
+
+def _changed() -> None:
     family.cache_clear()
     _choose.cache_clear()
+    for kept in KEPT:
+        kept.clear()
 
 
 def read(path: Path) -> Family:

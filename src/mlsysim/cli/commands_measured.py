@@ -79,7 +79,20 @@ def calibrate(
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option("--csv", help="With --device: a GEMM table, nccl-tests output, a few points.", show_default=False),
+        typer.Option(
+            "--csv",
+            help="With --device: a table of kernels, or output of nccl-tests, llama-bench, vllm bench serve.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="With llama-bench or vllm bench: the model that ran.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="With a model: format of its weights, if not as told.", show_default=False)
+    ] = None,
+    ranks: Annotated[
+        int | None, typer.Option(help="With nccl-tests: devices, if the output does not list them.", show_default=False)
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the efficiency files.", show_default=False)
@@ -96,7 +109,10 @@ def calibrate(
     if (device is None) != (csv is None):
         raise InvalidInputError("calibrate: --device and --csv go together")
     if device is not None and csv is not None:
-        written = calibrate_device(csv, _entry("hardware", device), out)
+        written = calibrate_device(
+            csv, _entry("hardware", device), out, ranks=ranks, precision=precision,
+            model=None if model is None else _entry("models", model),
+        )  # fmt: skip
         found = dict(written)
         if chosen is not Output.json:
             print("\n".join(written.values()))

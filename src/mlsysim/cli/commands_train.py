@@ -37,6 +37,18 @@ Again = Annotated[str, typer.Option("--recompute", help="none, selective or full
 Stack = Annotated[
     str, typer.Option("--stack", help="megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed or jax.")
 ]
+Offload = Annotated[str, typer.Option("--offload", help="Where optimizer states lie: none, cpu or nvme.")]
+Order = Annotated[str, typer.Option("--schedule", help="Pipeline: 1f1b, interleaved, gpipe, zero-bubble or dualpipe.")]
+Contexts = Annotated[str, typer.Option("--cp-kind", help="Context ranks exchange by ring, all_gather or ulysses.")]
+Update = Annotated[str, typer.Option("--optimizer", help="sgd, momentum, adam, adamw, adamw8bit, adafactor or muon.")]
+Group = Annotated[
+    int | None, typer.Option("--shard-group", help="Ranks that share weights under ZeRO 3 (HSDP); all unless said.")
+]
+Some = Annotated[
+    int | None, typer.Option("--recompute-layers", help="Layers of a stage to recompute; all unless said.")
+]
+Padding = Annotated[float, typer.Option("--padding", help="Share of the tokens that only fill up sequences.")]
+Straggler = Annotated[float, typer.Option("--straggler", help="Slowest over mean rank.")]
 Lora = Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")]
 Fabric = Annotated[str, typer.Option("--fabric", help="Network between nodes.")]
 Node = Annotated[str | None, typer.Option("--node", help="Node of the zoo; one with this device unless said.")]
@@ -79,6 +91,14 @@ def train(
     recompute: Again = "none",
     stack: Stack = "megatron",
     lora_rank: Lora = None,
+    optimizer: Update = "adam",
+    offload: Offload = "none",
+    schedule: Order = "1f1b",
+    cp_kind: Contexts = "ring",
+    shard_group: Group = None,
+    recompute_layers: Some = None,
+    padding: Padding = 0.0,
+    straggler: Straggler = 1.0,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of the whole run, such as 15T.")] = None,
     region: Annotated[str, typer.Option("--region", help="Grid or data centre, for energy and carbon.")] = "US_Avg",
     cloud_price: Annotated[
@@ -93,7 +113,8 @@ def train(
         ),
     ] = None,
     trace: Annotated[
-        Path | None, typer.Option("--trace", help="Write the step as a trace for Perfetto.", show_default=False)
+        Path | None,
+        typer.Option("--timeline", "--trace", help="Write the step as a trace for Perfetto.", show_default=False),
     ] = None,
     explain: Explain = False,
     catalog: Catalog = None,
@@ -110,7 +131,7 @@ def train(
         raise InvalidInputError("train: expected a model of the zoo, or --config FILE")
     else:
         step, machine, plan = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len,
-                                    precision, zero, recompute, stack, lora_rank)  # fmt: skip
+                                    precision, zero, recompute, stack, lora_rank, _further(context))  # fmt: skip
     if trace is not None:
         from ..solvers.timeline import timeline
 
@@ -146,6 +167,14 @@ def memory(
     recompute: Again = "none",
     stack: Stack = "megatron",
     lora_rank: Lora = None,
+    optimizer: Update = "adam",
+    offload: Offload = "none",
+    schedule: Order = "1f1b",
+    cp_kind: Contexts = "ring",
+    shard_group: Group = None,
+    recompute_layers: Some = None,
+    padding: Padding = 0.0,
+    straggler: Straggler = 1.0,
     node: Node = None,
     fabric: Fabric = "InfiniBand_NDR",
     explain: Explain = False,
@@ -158,7 +187,7 @@ def memory(
     chosen = _chosen(context, output)
     _extend(catalog)
     step, _, _ = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len, precision,
-                       zero, recompute, stack, lora_rank)  # fmt: skip
+                       zero, recompute, stack, lora_rank, _further(context))  # fmt: skip
     _finish(step, render_train.memory(step), chosen, explain)
 
 
@@ -167,34 +196,72 @@ def plan_training(
     context: typer.Context,
     model: Model,
     hardware: Chip = "H100",
-    gpus: Gpus = 64,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus", "-n", help="Accelerators; 64 unless said, with --tokens doubled from 8 up to --max-gpus."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", help="Sequences of a step.")] = 256,
     seq_len: Length = 4096,
     precision: Numbers = "bf16",
     stack: Stack = "megatron",
+    tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of the whole run: ranks whole runs.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Dollars at most, such as 2M; with --tokens.")] = None,
+    deadline: Annotated[
+        str | None, typer.Option("--deadline", help="Time at most, such as '30 day'; with --tokens.")
+    ] = None,
+    max_gpus: Annotated[int, typer.Option("--max-gpus", help="Largest fleet to try with --tokens.")] = 512,
+    region: Annotated[str, typer.Option("--region", help="Grid or data centre, for energy and carbon.")] = "US_Avg",
+    cloud_price: Annotated[
+        float | None, typer.Option("--cloud-price", help="USD an hour of a chip; owning it unless said.")
+    ] = None,
     node: Node = None,
     fabric: Fabric = "InfiniBand_NDR",
     top: Annotated[int, typer.Option("--top", help="How many plans to show.")] = 5,
     catalog: Catalog = None,
     output: OutputOption = None,
 ) -> None:
-    """The fastest plans that fit: ranks of each kind, micro-batch, recomputation, sharding."""
+    """The fastest plans that fit; with tokens, whole runs on fleets of several sizes against a budget and a deadline."""
     from ..solvers.training_search import best_plans
     from . import render_train
 
     chosen = _chosen(context, output)
     _extend(catalog)
-    machine = _machine(hardware, gpus, node, fabric)
-    found = best_plans(_entry("models", model), machine, batch_size, seq_len, precision, stack, top)
-    shown = render_train.plans(found)
+    entry = _entry("models", model)
+    if tokens is None:
+        alone = [name for name, value in (("--budget", budget), ("--deadline", deadline)) if value is not None]
+        if alone:
+            raise InvalidInputError(f"{' and '.join(alone)}: give the tokens of the run too, such as --tokens 1T")
+        machine = _machine(hardware, 64 if gpus is None else gpus, node, fabric)
+        found = best_plans(entry, machine, batch_size, seq_len, precision, stack, top)
+        shown, fits = render_train.plans(found), bool(found.plans)
+    else:
+        from ..solvers.training_budget import ranked_runs
+
+        runs = ranked_runs(
+            entry, [_machine(hardware, size, node, fabric) for size in _sizes(gpus, max_gpus)], amount(tokens, "--tokens"),
+            batch_size, seq_len, precision, stack, budget=None if budget is None else amount(budget, "--budget"),
+            deadline=deadline, datacenter=region, cloud_usd_per_hour=cloud_price,
+        )  # fmt: skip
+        shown, fits = render_train.runs(runs, top), bool(runs.runs)
     if chosen is Output.json:
         import json
 
         print(json.dumps(shown.document(), indent=2, allow_nan=False))
     else:
         print({"text": shown.text, "markdown": shown.markdown, "csv": shown.csv}[chosen.value]())
-    if not found.plans:
+    if not fits:
         raise typer.Exit(NOT_FITTING)
+
+
+def _sizes(gpus: int | None, most: int) -> list[int]:
+    """Sizes of fleets to try."""
+    if gpus is not None:
+        return [gpus]
+    if most < 8:
+        raise InvalidInputError(f"--max-gpus: expected at least 8, found {most}")
+    return [8 << n for n in range(30) if 8 << n <= most]
 
 
 def _machine(hardware: str, gpus: int, node: str | None, fabric: str) -> Any:
@@ -214,9 +281,19 @@ def _machine(hardware: str, gpus: int, node: str | None, fabric: str) -> Any:
     return home.replace(accelerators_per_node=1.0) if gpus == 1 else Systems[home.id]
 
 
+FURTHER = {"optimizer": "optimizer", "offload": "offload", "schedule": "schedule", "cp_kind": "context_parallel",
+           "shard_group": "shard_group", "recompute_layers": "recompute_layers", "padding": "padding_share",
+           "straggler": "straggler_factor"}  # fmt: skip
+"""Options and the arguments of the step that they set."""
+
+
+def _further(context: typer.Context) -> dict[str, Any]:
+    return {argument: context.params[option] for option, argument in FURTHER.items()}
+
+
 def _step(model: str, hardware: str, gpus: int, node: str | None, fabric: str, tp: int, pp: int, ep: int, cp: int, vp: int,
           batch: int | None, micro: int, seq_len: int, precision: str, zero: int | None, recompute: str, stack: str,
-          lora: int | None) -> tuple[Any, Any, dict[str, Any]]:  # fmt: skip
+          lora: int | None, further: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:  # fmt: skip
     from ..solvers.training_step import TrainingStepModel
 
     machine = _machine(hardware, gpus, node, fabric)
@@ -226,12 +303,14 @@ def _step(model: str, hardware: str, gpus: int, node: str | None, fabric: str, t
         model=_entry("models", model), batch_size=least if batch is None else batch,
         microbatch_size=micro, precision=precision, tp_size=tp, pp_size=pp, ep_size=ep, cp_size=cp, v_stages=vp, zero_stage=zero,
         activation_recomputation=recompute, seq_len=seq_len, stack=stack, lora_rank=lora,
+        **further,
     )  # fmt: skip
     return TrainingStepModel().solve(fleet=machine, **plan), machine, plan
 
 
 OVERRIDING = {"tp": "tp_size", "pp": "pp_size", "ep": "ep_size", "cp": "cp_size", "vp": "v_stages", "precision": "precision",
-              "zero": "zero_stage", "recompute": "activation_recomputation", "stack": "stack", "lora_rank": "lora_rank"}  # fmt: skip
+              "zero": "zero_stage", "recompute": "activation_recomputation", "stack": "stack", "lora_rank": "lora_rank",
+              **FURTHER}  # fmt: skip
 """Options of the command that count more than a job's file, and the arguments they set."""
 
 

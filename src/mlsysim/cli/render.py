@@ -134,7 +134,6 @@ def serving(answer: Any, expected: Sequence[tuple[str, str, str]] = (), more: Ma
     ]  # fmt: skip
     rows[2:2] = expected
     data = {
-        **(more or {}),
         "model": model.id,
         "hardware": machine.id,
         "devices": inside.devices,
@@ -152,6 +151,7 @@ def serving(answer: Any, expected: Sequence[tuple[str, str, str]] = (), more: Ma
         "prefill_bottleneck": answer.prefill_bottleneck,
         "decode_bottleneck": answer.decode_bottleneck,
         "margin": _finite(answer.margin),
+        "expected": (more or {}).get("expected"),
         "weights_gb": inside.model_weights_size / 1e9,
         "kv_cache_gb": inside.kv_cache_size / 1e9,
         "memory_per_device_gb": inside.memory_per_device / 1e9,

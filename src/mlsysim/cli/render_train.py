@@ -36,6 +36,7 @@ def training(step: Any, run: Any = None) -> Shown:
         "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
         **{f"{name}_ranks": value for name, value in ranks.items()}, "stack": step.stack,
         "breakdown": {name: float(share) for name, share in step.breakdown().items()}, "notes": list(step.notes),
+        "remedies": step.remedies,
     }  # fmt: skip
     if run is not None:
         r = run.si
@@ -46,7 +47,8 @@ def training(step: Any, run: Any = None) -> Shown:
              f"{shown(r.checkpoint_size, 'byte')} every {shown(r.checkpoint_interval, 'second')}"),
             ("chip hours", f"{float(r.chip_hours):,.0f}", f"loss {float(r.loss):.3f} nats a token; "
              f"{float(r.tokens_per_parameter_ratio):.1f} times the tokens that are best for the compute"),
-            ("energy", shown(_known(r.facility_energy), "joule"), f"{shown(_known(r.operational_carbon), 'kilogram')} CO2e"),
+            ("energy", shown(_known(r.facility_energy), "joule"), f"{shown(_known(r.operational_carbon), 'kilogram')} CO2e, "
+             f"{'unknown' if r.water_usage_liters != r.water_usage_liters else f'{float(r.water_usage_liters):,.0f}'} litres of water"),
             ("cost", shown(_known(r.cost), "USD"), ""),
         ]  # fmt: skip
         data |= {"days": float(r.calendar_time) / DAY, "days_low": float(r.earliest) / DAY, "days_high": float(r.latest) / DAY,
@@ -62,7 +64,8 @@ def memory(step: Any) -> Shown:
     rows = _memory_rows(i)
     data = {"model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
             "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
-            **{f"{name}_gb": float(getattr(i, name)) / 1e9 for name in PARTS}, "notes": list(step.notes)}  # fmt: skip
+            **{f"{name}_gb": float(getattr(i, name)) / 1e9 for name in PARTS}, "notes": list(step.notes),
+            "remedies": step.remedies}  # fmt: skip
     return Shown(
         f"{data['model']} trained on {float(i.chips):g} chips: memory of the fullest",
         _verdict(step),
@@ -114,6 +117,39 @@ def plans(found: Any) -> Shown:
     )
 
 
+def runs(found: Any, top: int) -> Shown:
+    """The answer of ``mlsysim plan-training`` with the tokens of a run."""
+    best = found.runs[:top]
+    listed = best or found.others[:top]
+    rows = []
+    for place, run in enumerate(listed, 1):
+        plan = run["plan"]
+        over = f"; {run['over']:.0%} beyond" if run["over"] > 0 else ""
+        rows.append((f"{place}.", f"{run['chips']} chips", f"{run['days']:.1f} days, nine in ten within {run['days_late']:.1f}; "
+                     f"{shown(_known(run['cost_usd']), 'USD')}, {_tonnes(run['carbon_kg'])}{over}"))  # fmt: skip
+        rows.append(("", "", f"tp {plan['tp']} pp {plan['pp']} cp {plan['cp']} ep {plan['ep']} micro-batch {plan['microbatch']} "
+                     f"recompute {plan['recompute']} ZeRO {plan['zero']}; MFU {plan['mfu']:.1%}"))  # fmt: skip
+    if best:
+        verdict = [f"DONE in {best[0]['days']:.1f} days on {best[0]['chips']} chips; the {found.order} first."]
+    elif listed:
+        verdict = ["OUT OF REACH: no fleet that was tried keeps the budget and the deadline; the nearest first."]
+    else:
+        verdict = ["DOES NOT FIT: no plan fits on any fleet that was tried."]
+    notes = [f"no plan fits on {', '.join(map(str, found.too_small))} chips"] if found.too_small else []
+    hint = "" if best else "more time, more money, a larger --max-gpus, a larger batch, or fewer tokens would help"
+
+    def plain(run: dict[str, Any]) -> dict[str, Any]:
+        return {name: _finite(value) if isinstance(value, float) else value for name, value in run.items()}
+
+    data = {"runs": [plain(run) for run in best], "others": [plain(run) for run in found.others[:top]],
+            "too_small": found.too_small, "feasible": bool(best)}  # fmt: skip
+    return Shown(found.title, verdict, rows, notes, hint, data)
+
+
+def _tonnes(kilograms: float) -> str:
+    return f"{shown(_known(kilograms), 'kilogram')} CO2e"
+
+
 def _verdict(step: Any, run: Any = None) -> list[str]:
     i = step.si
     if not step.feasible:
@@ -126,6 +162,9 @@ def _verdict(step: Any, run: Any = None) -> list[str]:
 def _hint(step: Any) -> str:
     if step.feasible:
         return ""
+    found = step.remedies
+    if found:
+        return "try " + "; or ".join(found[:3])
     i, asked = step.si, step.question.arguments
     advice = []
     if float(i.activations) > float(i.weights) + float(i.optimizer_state):

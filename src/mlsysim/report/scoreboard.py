@@ -18,6 +18,9 @@ DOTS = 110
 """Dots an inch: these are for a screen, and there are many."""
 MOST = 500
 """Points of one split that are drawn; more hide one another."""
+KINDS = {"all": "collectives", "reduce": "collectives", "send": "collectives", "context": "attention",
+         "generation": "attention", "mla": "attention"}  # fmt: skip
+"""Families, by their first word, that share a picture."""
 DEVICES = ("gpu", "system", "hardware")
 """Columns that groups by device are named after."""
 
@@ -94,7 +97,7 @@ def write(folder: Path, scores: Sequence[Score], parts: Sequence[Points]) -> lis
 
     Returns:
         The files: ``<family>.png``; ``<family>_devices.png`` where the scores tell devices apart; ``errors_<kind>.png``
-        with every family of a kind, such as ``gemm``.
+        with every family of a kind, such as ``gemm``, rows as published (``_raw``) excepted.
 
     Raises:
         MissingExtraError: Matplotlib is not installed
@@ -107,7 +110,8 @@ def write(folder: Path, scores: Sequence[Score], parts: Sequence[Points]) -> lis
     kinds: dict[str, list[Score]] = {}
     for row in answered:
         if row.group == "all" and not row.family.endswith("_raw"):
-            kinds.setdefault(row.family.split("_")[0], []).append(row)
+            kind = row.family.split("_")[0]
+            kinds.setdefault(KINDS.get(kind, kind), []).append(row)
     for kind, mine in kinds.items():
         charts[f"errors_{kind}"] = error_bars(mine, f"{kind}: median error")
     for family in dict.fromkeys(row.family for row in answered):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
@@ -337,11 +336,9 @@ def _answer(
     gap = balance.step + np.where(cutting > 0.01, chunk, 0.0)
     served = ttft + np.maximum(tail - policy.burst * np.maximum(balance.running - 1, 0.0) / 2 * balance.shared, 0.0)
     notes = list(parts.notes) + [f"{stack.name}: {stack.note}"]
-    token_spread, first_spread = s.token_sigma, s.first_sigma
+    token_spread = first_spread = 0.0
     if s.image != "none" and not stack.fitted_on(s.image):
-        # Independent of what scatters among the fitted runs, so the variances add.
-        token_spread = math.hypot(token_spread, s.version_token_sigma)
-        first_spread = math.hypot(first_spread, s.version_first_sigma)
+        token_spread, first_spread = s.version_token_sigma, s.version_first_sigma
         notes.append(f"image {s.image}: {stack.name} was fitted on versions {', '.join(s.versions.split())}; "
                      "the interval is wider")  # fmt: skip
     if np.any(saturated):
@@ -352,8 +349,10 @@ def _answer(
         ttft_p99=served, itl_p99=_where(fits, gap), running_requests=balance.running,
         decoding_requests=balance.decoding, max_running_requests=places,
         cache_per_request=parts.cache_input + parts.cache_token * q.output, weights_per_device=parts.weights,
-        ttft_sigma=np.maximum(first_spread, parts.sigma_prefill),
-        tpot_sigma=np.maximum(token_spread, np.asarray(parts.sigma_decode)[..., -1]), mean_residence=residence,
+        # What a new version changes is independent of the rest, so the variances add.
+        ttft_sigma=np.hypot(np.maximum(s.first_sigma, parts.sigma_prefill), first_spread),
+        tpot_sigma=np.hypot(np.maximum(s.token_sigma, np.asarray(parts.sigma_decode)[..., -1]), token_spread),
+        mean_residence=residence,
         capacity=capacity,
     )  # fmt: skip
     numbers = {name: number(value) for name, value in numbers.items()}

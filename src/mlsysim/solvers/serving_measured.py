@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
+from ..catalog.efficiency import KEPT
 from ..catalog.stacks import NAMES, Stacks
 from ..errors import InvalidInputError, InvalidPlanError, MLSysimError
 from ..machine.measured import MeasuredMachine
@@ -226,6 +227,7 @@ def engine_for(
 
 
 _MACHINES: dict[tuple[int, str], tuple[Any, MeasuredMachine]] = {}
+KEPT.append(_MACHINES)
 
 
 def machine_of(chip: Any, kernels: str) -> MeasuredMachine:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ..catalog import Defaults
 from ..catalog.systems import Fleet
 from ..errors import MissingFactError
-from ..physics import reliability, scaling
+from ..physics import queueing, reliability, scaling
 from ..record import total
-from ..units import Bytes, BytesPerSecond, Count, Dollars, Fraction, Joules, Kilograms, Seconds, TokensPerSecond
+from ..units import Bytes, BytesPerSecond, Count, Dollars, Fraction, Joules, Kilograms, Plain, Seconds, TokensPerSecond
 from ..workloads.training import work_of
 from .base import ForwardModel
 from .border import Border, shape_of
@@ -52,7 +52,12 @@ class TrainingRunResult(Result):
     mfu: Fraction
     facility_energy: Joules
     operational_carbon: Kilograms
+    water_usage_liters: Plain
     cost: Dollars
+    evaluation_time: Seconds
+    checkpoint_stall: Seconds
+    replacement_wait: Seconds
+    loading_time: Seconds
     earliest: Seconds
     median: Seconds
     latest: Seconds
@@ -120,6 +125,12 @@ class TrainingRunModel(ForwardModel):
         mtbf: Any = None,
         loading_bandwidth: Any = None,
         bytes_per_token: Any = 4,
+        loader_tokens_per_second: Any = None,
+        evaluation_interval: Any = None,
+        evaluation_tokens: Any = 1e7,
+        asynchronous_checkpoint: Any = False,
+        hot_spares: Any = None,
+        repair_time: Any = None,
         cloud_usd_per_hour: Any = None,
         datacenter: Any = None,
         runs: Any = 2000,
@@ -140,6 +151,12 @@ class TrainingRunModel(ForwardModel):
             mtbf: mean time between failures of the fleet; from its parts if not given
             loading_bandwidth: what the store of the training data delivers; no limit if not given
             bytes_per_token: of the training data, as read
+            loader_tokens_per_second: tokens that the processors beside one chip prepare; no limit if not given
+            evaluation_interval: steps from one evaluation to the next; none if not given
+            evaluation_tokens: tokens of an evaluation, forward only
+            asynchronous_checkpoint: chips copy their state to the memory of the host and go on while it is written
+            hot_spares: nodes that stand by; one is always at hand if not given
+            repair_time: until a broken node is back; that of ``ReliabilityModel`` if not given
             cloud_usd_per_hour: price of a chip; owning it if not given
             datacenter: a grid or data centre, or its name; the fleet's own if not given
             runs: simulated runs behind the spread of the end
@@ -155,7 +172,10 @@ class TrainingRunModel(ForwardModel):
         arguments = dict(model=model, fleet=fleet, tokens=tokens, batch_size=batch_size, efficiency=efficiency,
                          checkpoint_bandwidth=checkpoint_bandwidth, checkpoint_interval=checkpoint_interval,
                          recovery_time=recovery_time, mtbf=mtbf, loading_bandwidth=loading_bandwidth,
-                         bytes_per_token=bytes_per_token, cloud_usd_per_hour=cloud_usd_per_hour, datacenter=datacenter,
+                         bytes_per_token=bytes_per_token,
+                         loader_tokens_per_second=loader_tokens_per_second, evaluation_interval=evaluation_interval,
+                         evaluation_tokens=evaluation_tokens, asynchronous_checkpoint=asynchronous_checkpoint,
+                         hot_spares=hot_spares, repair_time=repair_time, cloud_usd_per_hour=cloud_usd_per_hour, datacenter=datacenter,
                          runs=runs, seed=seed, **plan)  # fmt: skip
         border = Border()
         network, machine = border.model(model), fleet_of(border, fleet)
@@ -174,15 +194,29 @@ class TrainingRunModel(ForwardModel):
             else border.quantity("loading_bandwidth", loading_bandwidth, "byte/second")
         )
         read = border.positive("bytes_per_token", bytes_per_token)
+        prepared = (
+            np.inf if loader_tokens_per_second is None
+            else border.positive("loader_tokens_per_second", loader_tokens_per_second)
+        )  # fmt: skip
+        every = None if evaluation_interval is None else border.count("evaluation_interval", evaluation_interval)
+        held_out = border.positive("evaluation_tokens", evaluation_tokens)
+        aside = border.flag("asynchronous_checkpoint", asynchronous_checkpoint)
+        spares = None if hot_spares is None else border.count("hot_spares", hot_spares, least=0)
+        repair = None if repair_time is None else border.quantity("repair_time", repair_time, "second")
         draws, start = border.one_count("runs", runs, most=1e6), border.one_count("seed", seed, least=0)
         border.close()
         arguments.update(model=network, fleet=machine)
         step = self._step(network, machine, batch_size, efficiency, plan)
         inside = step.si
         batch_tokens = inside.batch * inside.tokens_per_sample
-        steps = np.ceil(seen / batch_tokens)
-        step_time = np.maximum(inside.step_latency_total, batch_tokens * read / loading)
-        productive = steps * step_time
+        padding = getattr(inside, "padding_share", 0.0)
+        steps = np.ceil(seen / (batch_tokens * (1.0 - padding)))
+        feeding = np.maximum(batch_tokens * read / loading, batch_tokens / (prepared * inside.chips))
+        step_time = np.maximum(inside.step_latency_total, feeding)
+        # a forward pass is a third of the work of a step
+        one = inside.step_latency_total * held_out / batch_tokens / 3.0
+        evaluating = 0.0 if every is None else np.floor(steps / every) * one
+        productive = steps * step_time + evaluating
         work = work_of(network, inside.tokens_per_sample)
         size = CHECKPOINT_BYTES * work.parameters
         dump = size / writing
@@ -190,15 +224,29 @@ class TrainingRunModel(ForwardModel):
         told: tuple[str, ...] = ()
         if rate is None:
             rate, told = _mtbf(machine)
-        segment = reliability.optimal_interval(dump, rate) if period is None else np.maximum(period - dump, dump)
+        stall, writing_time = dump, dump
+        if aside:
+            stall = np.minimum(_snapshot(machine, size, inside.chips), dump)
+            recovery = recovery + (writing_time - stall)  # what was done while it was written is lost too
+        waits: Any = 0.0
+        if spares is not None:
+            fixed = Defaults["Operations"].si.repair_time if repair is None else repair
+            told = tuple(note for note in told if "hot_spares" not in note)
+            blocked = queueing.blocking_probability(fixed / rate, np.maximum(spares, 1e-6))
+            waits = reliability.spare_wait(blocked, spares, fixed)
+            recovery = recovery + waits
+        segment = reliability.optimal_interval(stall, rate) if period is None else np.maximum(period - stall, stall)
+        segment = np.maximum(segment, writing_time - stall)  # the one before has to be written
+        dump = stall
         kept = reliability.goodput(segment, dump, rate, recovery)
         law = Defaults["Epoch"].si
         budget = scaling.training_flops(network.si.active_parameters or network.si.parameters, seen)
         spread = ends(productive, segment, dump, rate, recovery, int(draws), int(start))
         bill = _bill(machine, productive / kept, inside, datacenter, cloud_usd_per_hour)
-        notes = (*told, *(bill[3]))
+        notes = (*told, *(bill[4]))
         if np.any(step_time > inside.step_latency_total):
-            notes += ("reading the training data takes longer than the step",)
+            slow = "reading" if np.any(batch_tokens * read / loading >= feeding) else "preparing"
+            notes += (f"{slow} the training data takes longer than the step",)
         loss = scaling.fitted_loss(work.parameters, seen, law.irreducible, law.parameter_scale, law.token_scale,
                                    law.parameter_exponent, law.token_exponent)  # fmt: skip
         return TrainingRunResult(
@@ -214,7 +262,11 @@ class TrainingRunModel(ForwardModel):
             mtbf=rate,
             expected_failures=reliability.expected_failures(productive / kept, rate),
             checkpoint_size=size,
-            checkpoint_time=dump,
+            checkpoint_time=writing_time,
+            checkpoint_stall=stall,
+            replacement_wait=waits,
+            evaluation_time=evaluating,
+            loading_time=feeding,
             checkpoint_interval=segment + dump,
             data_rate=batch_tokens * read / step_time,
             loss=loss,
@@ -224,6 +276,7 @@ class TrainingRunModel(ForwardModel):
             facility_energy=bill[0],
             operational_carbon=bill[1],
             cost=bill[2],
+            water_usage_liters=bill[3],
             earliest=spread[0],
             median=spread[1],
             latest=spread[2],
@@ -252,8 +305,10 @@ def _mtbf(machine: Any) -> tuple[Any, tuple[str, ...]]:
     return answer.si.fleet_mtbf, tuple(answer.notes)
 
 
-def _bill(machine: Any, time: Any, step: Any, datacenter: Any, hourly: Any) -> tuple[Any, Any, Any, tuple[str, ...]]:
-    """Energy, carbon and money; what is unknown is NaN, with a note."""
+def _bill(
+    machine: Any, time: Any, step: Any, datacenter: Any, hourly: Any
+) -> tuple[Any, Any, Any, Any, tuple[str, ...]]:
+    """Energy, carbon, money and water; what is unknown is NaN, with a note."""
     busy = np.clip(step.compute_latency / step.step_latency_total, 0.0, 1.0)
     fleet = machine
     if not isinstance(machine, Fleet):
@@ -268,10 +323,20 @@ def _bill(machine: Any, time: Any, step: Any, datacenter: Any, hourly: Any) -> t
         )
     except MissingFactError as error:
         cost = np.nan if hourly is None else hourly * step.chips * time / 3600.0
-        return np.nan, np.nan, cost, (f"energy, carbon and cost of owning are unknown: {error}",)
+        return np.nan, np.nan, cost, np.nan, (f"energy, carbon and cost of owning are unknown: {error}",)
     inside = bill.si
     cost = inside.tco_usd if hourly is None else hourly * step.chips * time / 3600.0
-    return inside.facility_energy, inside.operational_carbon, cost, ()
+    return inside.facility_energy, inside.operational_carbon, cost, inside.water_usage_liters, ()
+
+
+def _snapshot(machine: Any, size: Any, chips: Any) -> Any:
+    """Time in which all chips copy a checkpoint to the memory of their hosts."""
+    device = (machine.node if isinstance(machine, Fleet) else machine).accelerator
+    if device.si.host_bandwidth is None:
+        raise MissingFactError(
+            f"{device.id}: asynchronous_checkpoint needs a host_bandwidth; pass hardware.replace(host_bandwidth=...)"
+        )
+    return size / chips / device.si.host_bandwidth
 
 
 def ends(

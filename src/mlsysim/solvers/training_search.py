@@ -26,6 +26,7 @@ class Plans:
     title: str
     plans: list[dict[str, Any]]
     tried: int
+    chips: int
     least: float
     capacity: float
 
@@ -98,4 +99,4 @@ def best_plans(
                               "recompute": again, "zero": zero, "mfu": float(utilised[place]), "memory": float(needed[place])})  # fmt: skip
     found.sort(key=lambda plan: plan["step"])
     title = f"{network.id} on {chips} chips, batch {size:g} of {length:g} tokens"
-    return Plans(title, found[:top], tried, least, float(links.chip.si.memory_capacity))
+    return Plans(title, found[:top], tried, chips, least, float(links.chip.si.memory_capacity))

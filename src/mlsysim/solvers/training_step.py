@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..catalog import Defaults, textbook
+from ..catalog.efficiency import KEPT
 from ..catalog.training_stacks import STACKS, TrainingStacks
 from ..errors import InvalidInputError, InvalidPlanError, MissingFactError, alternatives
 from ..machine.measured import MeasuredMachine
@@ -268,8 +269,9 @@ class TrainingStepModel(ForwardModel):
         capacity = device.si.memory_capacity
         return TrainingStepResult(
             question=Question(type(self), arguments),
-            shape=shape_of(*sizes.values(), level, recompute, etp, *(v for v in (rank, again) if v is not None),
-                           padding, straggler),  # fmt: skip
+            shape=shape_of(
+                *sizes.values(), level, recompute, etp, *(v for v in (rank, again) if v is not None), padding, straggler
+            ),
             notes=tuple(dict.fromkeys((*links.notes, *told, *times.notes))),
             **_times(times),
             stack=entry.id,
@@ -299,7 +301,7 @@ class TrainingStepModel(ForwardModel):
             memory_bound=False,
             feasible=good & (held.allocated + outside <= capacity),
             layout=layout,
-        )  # fmt: skip
+        )
 
 
 def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
@@ -352,6 +354,7 @@ def linear_format(name: str) -> str:
 
 
 _machines: dict[int, tuple[Any, MeasuredMachine]] = {}
+KEPT.append(_machines)
 
 
 def _machine(device: Any) -> MeasuredMachine:
@@ -390,6 +393,16 @@ def _checked(layout: Layout, work: Any, chips: Any, batch: Any) -> Any:
         problems.append(
             f"ep_size {layout.ep:g}: {experts:g} routed experts over {ranks:g} ranks; try {alternatives([f'{n:g}' for n in near])}"
         )
+    if layout.contexts == "ulysses":
+        heads = work.model.si.heads
+        spread = np.mod(heads, layout.tp * layout.cp) == 0
+        if np.ndim(spread) == 0 and not spread:
+            near = plan_rules.near_divisors(heads / float(layout.tp), float(layout.cp))
+            problems.append(
+                f"cp_size {layout.cp:g}: {heads:g} heads do not divide over tensor {layout.tp:g} x context {layout.cp:g} ranks "
+                f"(ulysses); try {alternatives([f'{n:g}' for n in near])}"
+            )
+        fits = np.logical_and(fits, spread)
     share = layout.data * layout.samples
     dealt = np.mod(batch, share) == 0
     if np.ndim(dealt) == 0 and not dealt and not problems:

@@ -1,5 +1,5 @@
 """Fit a device of your own from a handful of measured points: a matrix-product table, decode or prefill attention,
-experts, or collectives (a table, or the output of nccl-tests)."""
+experts, collectives (a table, or the output of nccl-tests), or whole passes (llama-bench, ``vllm bench serve``)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import numpy as np
 from ..catalog import Hardware
 from ..catalog.efficiency import ANY, family
 from ..catalog.hardware import Device
+from ..catalog.models import Transformer
 from ..errors import InvalidInputError, alternatives
 from ..machine.chip import Chip, chip_of
 from ..machine.operators import Operator, Operators
 from .calibrate import Calibrated
+from .calibrate_passes import pass_samples, passes_of
 from .data import Table, read_table
 from .efficiency_file import text_of
 from .fitting import Sample, fit
@@ -45,6 +47,8 @@ def calibrate_device(
     *,
     kind: str = "all_reduce",
     ranks: float | None = None,
+    model: Transformer | str | None = None,
+    precision: str | None = None,
     title: str = "own measurements",
     date: str | None = None,
 ) -> dict[str, str]:
@@ -55,11 +59,14 @@ def calibrate_device(
 
     Args:
         csv: a table with a header; its columns tell what was measured (see :data:`SHAPES`), with one column of times
-            such as ``latency_us`` and, where it matters, ``precision``; or the printed output of nccl-tests
+            such as ``latency_us`` and, where it matters, ``precision``; or the printed output of nccl-tests; or
+            passes of a model on one device (see :func:`~mlsysim.validation.calibrate_passes.passes_of`)
         device: the device that was measured, or its name
         out: folder to write the files to
         kind: collective of an nccl-tests output or of a table without a column ``op``
         ranks: devices in an nccl-tests run
+        model: the model of a file of passes
+        precision: format of its weights, where the file does not say or says it wrongly
         title: what to call the measurements in the file
         date: written in the file; today by default
 
@@ -72,19 +79,31 @@ def calibrate_device(
     path = Path(csv)
     chosen = Hardware[device] if isinstance(device, str) else device
     chip = chip_of(chosen)
-    table = nccl_output(path, kind, ranks) if _is_nccl(path) else read_table(path)
+    found = passes_of(path) if os.path.isfile(path) and path.suffix != ".gz" and not _is_nccl(path) else None
+    if found is None:
+        table = nccl_output(path, kind, ranks) if _is_nccl(path) else read_table(path)
+    else:
+        table = found[0]
     seconds = _seconds(table)
     if len(seconds) < LEAST:
         raise InvalidInputError(f"{path.name}: expected at least {LEAST} points, found {len(seconds)}")
+    fits: list[tuple[str, str, list[Sample]]] = []
+    if found is not None:
+        if model is None:
+            raise InvalidInputError(f"{path.name}: holds passes of a model; give model")
+        fits = pass_samples(table, seconds, found[1], chosen, model, precision, path.name)
+    else:
+        for name, rows, build in _parts(table, path.name, kind):
+            operator = build(Operators(chip), table.where(rows))
+            fits.append((name, operator.precision, [Sample(chosen.id, ANY, operator, seconds[rows])]))
     written: dict[str, str] = {}
-    for name, rows, build in _parts(table, path.name, kind):
-        operator = build(Operators(chip), table.where(rows))
+    for name, variant, samples in fits:
         entry = family(name)
-        known = entry.choose(chip.names, chip.generations, _nearest_kernel(name, operator.precision, chip))
-        sample = Sample(chosen.id, ANY, operator, seconds[rows])
-        values = fit([sample], dict(known.values), 0.4)
-        own = Calibrated(chosen.id, known.kernel if name in COLLECTIVES else ANY, [sample], values, transfer=0.1)
+        known = entry.choose(chip.names, chip.generations, _nearest_kernel(name, variant, chip))
+        values = fit(samples, dict(known.values), 0.4)
+        own = Calibrated(chosen.id, known.kernel if name in COLLECTIVES else ANY, samples, values, transfer=0.1)
         own.architectures = (chip.architecture,)
+        points = sum(len(sample.seconds) for sample in samples)
         document = {
             "id": name,
             "name": entry.name,
@@ -92,7 +111,7 @@ def calibrate_device(
                 "tables": {
                     "kind": "derived",
                     "title": title,
-                    "reason": f"fitted to {len(seconds[rows])} points of {path.name}, starting from the fit of {known.scope}",
+                    "reason": f"fitted to {points} points of {path.name}, starting from the fit of {known.scope}",
                     "date": date or datetime.date.today().isoformat(),
                 }
             },
