@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -217,6 +218,49 @@ def scoreboard(*subjects: str) -> str:
     return markdown_table(["family", "split", *board.HEADER[3:]], [[str(cell) for cell in row] for row in rows])
 
 
+def _stored(name: str) -> Any:
+    return json.loads((DOCS / "accuracy" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def aims() -> str:
+    """What was aimed for before the machine was built, and what the published scoreboard says now."""
+    board = {(row["family"], row["split"], row["group"]): row for row in _stored("board")["rows"]}
+    rows = []
+    for aim in _stored("aims"):
+        row = board[aim["family"], aim["split"], aim["group"]]
+        got = [100 * row["median_abs_error"], 100 * row["p90_abs_error"]]
+
+        def met(wanted: Sequence[float | None], got: Sequence[float] = got) -> bool:
+            return all(most is None or value <= most for value, most in zip(got, wanted, strict=True))
+
+        verdict = "high aim met" if met(aim["high"]) else "first aim met" if met(aim["first"]) else "**missed**"
+        told = [" / ".join("-" if value is None else f"{value:g}" for value in aim[key]) for key in ("first", "high")]
+        rows.append([aim["what"], *told, f"{got[0]:.1f} / {got[1]:.1f}", verdict])
+    return markdown_table(["what", "first aim", "high aim", "now", ""], rows)
+
+
+def ablation() -> str:
+    """What each term of a form buys."""
+    rows = [
+        [row["family"], row["term"], f"{row['n']:,}", f"{100 * row['full']:.1f}", f"{100 * row['without']:.1f}"]
+        for row in _stored("ablation")
+    ]
+    return markdown_table(["family", "term taken out", "rows", "with it", "without it"], rows)
+
+
+def worst() -> str:
+    """The worst row of every family among those that no parameter has seen."""
+    rows = []
+    for row in _stored("board")["rows"]:
+        blind = row["split"] in ("holdout", "open", "validation")
+        if row["group"] == "all" and row["worst"] and blind and row["family"] != "mla" and row["family"][-4:] != "_raw":
+            case = row["worst"][0]
+            hidden = ("error", "assumed", "kernel")
+            told = ", ".join(f"{key} {value}" for key, value in case.items() if key not in hidden)
+            rows.append([row["family"], row["split"], f"{100 * case['error']:+.0f}", told.replace("_", "\\_")])
+    return markdown_table(["family", "split", "error", "row"], rows)
+
+
 LISTS: dict[str, Callable[[], str]] = {
     "walls": walls,
     "hardware": lambda: catalog(Hardware, "hardware"),
@@ -231,4 +275,7 @@ LISTS: dict[str, Callable[[], str]] = {
     "scoreboard of serving": lambda: scoreboard("serving"),
     "scoreboard of training": lambda: scoreboard("training", "energy"),
     "scoreboard of vision": lambda: scoreboard("vision"),
+    "aims": aims,
+    "ablation": ablation,
+    "worst cases": worst,
 }

@@ -54,6 +54,44 @@ def test_a_trace_can_be_written(tmp_path):
     assert json.loads(path.read_text())["traceEvents"]
 
 
+def test_runs_are_ranked_against_money_and_time(tmp_path):
+    asked = [
+        "plan-training",
+        "Llama3_8B",
+        "-s",
+        "8192",
+        "-b",
+        "64",
+        "--tokens",
+        "10B",
+        "--gpus",
+        "8",
+        "--cloud-price",
+        "2",
+    ]
+    done = RUNNER.invoke(app, [*asked, "--deadline", "10 day", "-o", "json"])
+    assert done.exit_code == 0
+    assert json.loads(done.output)["runs"][0]["chips"] == 8
+    done = RUNNER.invoke(app, [*asked, "--budget", "10"])
+    assert done.exit_code == 4
+    assert "OUT OF REACH" in done.output
+    done = RUNNER.invoke(app, ["plan-training", "Llama3_8B", "--budget", "1M"])
+    assert done.exit_code not in (0, 4)
+
+
+def test_choices_reach_the_step_and_remedies_the_answer(tmp_path):
+    path = tmp_path / "step.json"
+    done = RUNNER.invoke(
+        app, ["train", "Llama3_8B", "--zero", "3", "--straggler", "1.5", "--timeline", str(path), "-o", "json"]
+    )
+    document = json.loads(done.output)
+    assert document["breakdown"]["stragglers"] == pytest.approx(1 / 3)
+    assert json.loads(path.read_text())["traceEvents"]
+    done = RUNNER.invoke(app, ["memory", "Llama3_8B", "--zero", "0", "-o", "json"])
+    assert done.exit_code == 4
+    assert json.loads(done.output)["remedies"]
+
+
 @pytest.mark.parametrize("text", ["", "15X", "-3", "0", "nan", "T"])
 def test_amounts_that_make_no_sense_are_refused(text):
     with pytest.raises(InvalidInputError, match="--tokens"):

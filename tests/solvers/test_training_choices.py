@@ -93,6 +93,16 @@ def test_offloaded_states_leave_the_chip_and_cross_the_link():
     assert here.si.update_latency < there.si.update_latency
 
 
+def test_a_host_too_small_for_the_states_does_not_fit():
+    node = Systems.Nodes.DGX_H100
+    asked = dict(fleet=node, batch_size=8, pp_size=1, activation_recomputation="full", offload="cpu")
+    good, small = step(**asked), step(**asked | {"fleet": node.replace(host_memory="512 GB")})
+    assert good.feasible
+    assert not small.feasible
+    assert [limit.resource for limit in small.limits][1].startswith("states on the host")
+    assert small.si.host_capacity == 64e9
+
+
 def test_an_offloaded_update_is_the_sum_of_its_streams():
     node = Systems.Nodes.DGX_H100
     found = seconds_per_parameter(node, node.accelerator, "nvme", 12.0, 2.0)
@@ -141,6 +151,26 @@ def test_remedies_fit_and_there_are_none_where_nothing_is_wrong():
         gigabytes = float(line.split(": ")[1].split(" GB")[0])
         assert gigabytes * 1e9 <= crowded.si.memory_capacity
     assert STEP.solve("Llama3_8B", "DGX_H100", 64, tp_size=4, zero_stage=0).feasible  # the first of them
+
+
+def test_the_fullest_stage_is_named():
+    assert step(pp_size=1, tp_size=8, activation_recomputation="full").memory_peak.startswith("last stage")
+    assert step(pp_size=8, batch_size=512).memory_peak.startswith("first stage")
+
+
+def test_a_schedule_is_drawn_stage_by_stage(tmp_path):
+    pytest.importorskip("matplotlib")
+    from mlsysim.report.schedules import plot_schedule
+
+    answer = step(batch_size=64)
+    _, axes = plot_schedule(answer, out=tmp_path / "step.png")
+    assert (tmp_path / "step.png").stat().st_size > 5000
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["stage 0", "stage 1", "stage 2", "stage 3"]
+    assert max(bar.get_x() + bar.get_width() for bar in axes.patches) == pytest.approx(answer.si.step_latency_total)
+    with pytest.raises(InvalidInputError, match="TrainingStepModel"):
+        plot_schedule("step")
+    with pytest.raises(InvalidInputError, match="smaller batch"):
+        plot_schedule(step(batch_size=8192))
 
 
 # -- what holds for every plan ------------------------------------------------------------------------------------------

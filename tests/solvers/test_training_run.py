@@ -96,7 +96,7 @@ def test_a_played_schedule_is_as_long_as_the_formula(stages, groups, chunks, bac
 
 
 @pytest.mark.parametrize("plan", [dict(pp_size=8, tp_size=8, v_stages=2), dict(pp_size=4, tp_size=8), dict(tp_size=8, zero_stage=3),
-                                  dict(tp_size=8, pp_size=4, schedule="gpipe")])  # fmt: skip
+                                  dict(tp_size=8, pp_size=4, schedule="gpipe"), dict(tp_size=8, pp_size=4, straggler_factor=1.1)])  # fmt: skip
 def test_a_timeline_is_as_long_as_the_step(plan, tmp_path):
     step = STEP.solve("Llama3_70B", "Research_256", 256, activation_recomputation="full", **plan)
     drawn = timeline(step)
@@ -111,8 +111,9 @@ def test_a_timeline_is_as_long_as_the_step(plan, tmp_path):
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(InvalidInputError, match="sweep"):
         timeline(STEP.solve("Llama3_8B", "Research_256", np.array([256.0, 512.0])))
-    with pytest.raises(InvalidInputError, match="zero-bubble"):
-        timeline(STEP.solve("Llama3_70B", "Research_256", 256, pp_size=4, tp_size=8, schedule="zero-bubble"))
+    for name in ("zero-bubble", "dualpipe"):
+        with pytest.raises(InvalidInputError, match=name):
+            timeline(STEP.solve("Llama3_70B", "Research_256", 256, pp_size=4, tp_size=8, schedule=name))
 
 
 def test_the_best_plan_fits_and_is_the_fastest_of_those_tried():

@@ -141,7 +141,8 @@ def add_entries(path: Path | str) -> list[Spec]:
     """Add a folder of your own entries, or one file.
 
     The folder holds ``hardware/``, ``models/``, ``infra/`` and ``systems/``, each with family folders as in the
-    catalog; a folder without these holds devices. Nothing is added unless every file is sound.
+    catalog, and ``efficiency/`` with files of ``mlsysim calibrate``; a folder without these holds devices. Nothing is
+    added unless every file is sound.
 
     Raises:
         CatalogError: a file does not fit the schema, or there is none
@@ -150,10 +151,17 @@ def add_entries(path: Path | str) -> list[Spec]:
     if not os.path.exists(root):  # also where the name is too long to exist
         raise CatalogError(f"{root}: no such file or folder")
     kinds = [kind for kind in ("hardware", "models", "infra", "systems") if (root / kind).is_dir()]
-    if not kinds:
+    fits = sorted((root / "efficiency").glob("*.yaml"))
+    if not kinds and not fits:
         added = Hardware.add(root)
         return added if isinstance(added, list) else [added]
+    from . import efficiency
+
+    for file in fits:
+        efficiency.read(file)
     found: list[Spec] = []
     for kind in kinds:
         found += registry_of(kind).add(root / kind)
+    for file in fits:
+        efficiency.add(file)
     return found

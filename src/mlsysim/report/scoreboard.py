@@ -14,9 +14,9 @@ from ..validation.statistics import Z90, Score
 from .chart import Bars, Chart, Line, PictureError, draw
 from .chart import Points as Dots
 
-DOTS = 110
+DOTS = 96
 """Dots an inch: these are for a screen, and there are many."""
-MOST = 500
+MOST = 400
 """Points of one split that are drawn; more hide one another."""
 KINDS = {"all": "collectives", "reduce": "collectives", "send": "collectives", "context": "attention",
          "generation": "attention", "mla": "attention"}  # fmt: skip

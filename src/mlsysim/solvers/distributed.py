@@ -122,6 +122,16 @@ class DistributedResult(Result):
         return self.memory_per_device / self.memory_capacity
 
     @property
+    def memory_peak(self) -> Any:
+        """Which stage is fullest, and when."""
+        i = self.si
+        late = np.broadcast_to(np.asarray(i.logits) > 0, self.shape)
+        named = np.where(
+            late, "last stage, at the loss", "first stage, when the last micro-batch of its warm-up is in flight"
+        )
+        return named if self.shape else str(named)
+
+    @property
     def parallelism(self) -> dict[str, Any]:
         """Ranks of each kind; their product is the number of chips. The batch is dealt over ``dp * ep`` ranks."""
         inside = self.si

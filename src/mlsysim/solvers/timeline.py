@@ -74,13 +74,13 @@ def timeline(step: TrainingStepResult) -> Timeline:
     """The events of a step: its schedule played through stage by stage, then what is left once a step.
 
     Raises:
-        InvalidInputError: a sweep, a zero-bubble schedule, or more events than a viewer shows
+        InvalidInputError: a sweep, a zero-bubble or dualpipe schedule, or more events than a viewer shows
     """
     inside, layout = step.si, step.layout
     if step.shape:
         raise InvalidInputError("timeline: expected one step, found a sweep")
-    if layout.schedule == "zero-bubble":
-        raise InvalidInputError("timeline: the zero-bubble schedule is not drawn; nearest: 1f1b")
+    if layout.schedule in ("zero-bubble", "dualpipe"):
+        raise InvalidInputError(f"timeline: the {layout.schedule} schedule is not drawn; nearest: 1f1b")
     stages, steps, chunks = int(layout.pp), int(layout.microbatches), int(layout.chunks)
     count = 2 * stages * steps * chunks
     if count > LARGEST:
@@ -100,9 +100,11 @@ def timeline(step: TrainingStepResult) -> Timeline:
         ("hand-overs", "network", float(inside.pp_communication_latency)),
     ]
     rest = float(inside.step_latency_total) - start - sum(part for _, _, part in once) - float(inside.update_latency)
+    rest -= float(inside.straggler_latency)
     once += [
         ("gradients and weights of data-parallel ranks, host", "network", max(rest, 0.0)),
         ("optimizer", "kernels", float(inside.update_latency)),
+        ("waiting for stragglers", "network", float(inside.straggler_latency)),
     ]
     for name, stream, duration in once:
         if duration > 0:

@@ -62,8 +62,8 @@ def ranked_runs(
 
     Examples:
         >>> found = ranked_runs("Llama3_8B", ["DGX_H100"], 1e10, 64, 8192, deadline="1 day", cloud_usd_per_hour=2.5)
-        >>> [(run["chips"], run["days"] < 1) for run in found.runs]
-        [(8, False)]
+        >>> found.runs, [(run["chips"], run["days"] > 1) for run in found.others]
+        ([], [(8, True)])
     """
     border = Border()
     most = None if budget is None else border.positive("budget", budget)
@@ -89,7 +89,8 @@ def ranked_runs(
         cost = float(i.cost)
         if most is not None and np.isnan(cost):
             raise InvalidInputError("budget: the cost of this hardware is unknown; pass a price of a chip and hour")
-        one = {"chips": int(i.chips), "days": float(i.calendar_time) / DAY, "days_late": float(i.latest) / DAY, "cost_usd": cost,
+        one: dict[str, Any] = {"chips": int(i.chips), "days": float(i.calendar_time) / DAY, "days_late": float(i.latest) / DAY,
+               "cost_usd": cost,
                "energy_kwh": float(i.facility_energy) / 3.6e6, "carbon_kg": float(i.operational_carbon),
                "goodput": float(i.goodput), "plan": plan}  # fmt: skip
         fits = (most is None or cost <= most) and (until is None or float(i.latest) <= until)

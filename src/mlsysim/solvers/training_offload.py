@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..catalog import Defaults
 from ..catalog.systems import Fleet
 from ..errors import MissingFactError
@@ -54,3 +56,14 @@ def seconds_per_parameter(machine: Any, device: Any, place: str, states: Bytes, 
             )
         drives = roofline.memory_time(2 * states * sharers, speed)
     return memory.sum_of_times(over, touched, drives)
+
+
+def capacity(machine: Any, place: str) -> tuple[Any, tuple[str, ...]]:
+    """Room for states beside one device: none where nothing lies there, infinite with a note where its size is unknown."""
+    if place == "none":
+        return 0.0, ()
+    node = machine.node if isinstance(machine, Fleet) else machine
+    found = node.si.host_memory if place == "cpu" else node.si.storage_capacity
+    if found is None:
+        return np.inf, (f"{node.id}: the room for offloaded states is unknown and was not checked",)
+    return found / node.si.accelerators_per_node, ()

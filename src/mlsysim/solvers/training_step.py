@@ -27,6 +27,7 @@ from . import training_offload as offloading
 from .base import ForwardModel
 from .border import Border, shape_of
 from .distributed import DistributedResult, recomputation
+from .limits import Limit
 from .result import Question
 from .training_plan import SCHEDULES, Plan, sample_flops
 from .training_remedies import remedies_of
@@ -54,12 +55,24 @@ class TrainingStepResult(DistributedResult):
     sigma: Fraction
     padding_share: Fraction
     optimizer_on_host: Bytes
+    host_capacity: Bytes
     layout: Layout = field(repr=False)
 
     @total
     def useful_tokens_per_second(self) -> TokensPerSecond:
         """Tokens a second without those that only fill up sequences."""
         return self.batch * self.tokens_per_sample * (1.0 - self.padding_share) / self.step_latency_total
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What has to fit: the fullest chip, and a chip's share of its host where states lie there."""
+        found: tuple[Limit, ...] = DistributedResult.limits.fget(self)  # type: ignore[attr-defined]
+        if self.question.arguments["offload"] == "none":
+            return found
+        return (
+            *found,
+            Limit("states on the host, per device", self.si.optimizer_on_host, self.si.host_capacity, "byte"),
+        )
 
     @property
     def remedies(self) -> list[str]:
@@ -264,6 +277,8 @@ class TrainingStepModel(ForwardModel):
             recomputed=recomputed_share(np.ceil(work.layers / pp), again), kept_on_chip=float(place == "none"),
         )  # fmt: skip
         on_host = 0.0 if place == "none" else local_shard(work, layout) * share * states
+        room, more = offloading.capacity(machine, place)
+        told += more
         outside = entry.si.context_memory + entry.si.fragmentation * held.allocated
         useful, done = sample_flops(work, recompute, rank is not None, entry.si.attention != UNFUSED)
         capacity = device.si.memory_capacity
@@ -278,6 +293,7 @@ class TrainingStepModel(ForwardModel):
             straggler_latency=(straggler - 1.0) * times.step,
             padding_share=padding,
             optimizer_on_host=on_host,
+            host_capacity=room,
             ideal_latency=batch * useful / (links.chips * peak),
             bubble_fraction=pipeline.bubble_fraction(pp, steps, chunks),
             weights=held.weights,
@@ -299,7 +315,7 @@ class TrainingStepModel(ForwardModel):
             ep=ep,
             cp=cp,
             memory_bound=False,
-            feasible=good & (held.allocated + outside <= capacity),
+            feasible=good & (held.allocated + outside <= capacity) & (on_host <= room),
             layout=layout,
         )
 
