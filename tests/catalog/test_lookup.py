@@ -46,7 +46,23 @@ def test_flat_names_and_systems_are_there():
     for path in ["Racks.Traditional", "Racks.AI_Standard"]:
         family, name = path.split(".")
         assert getattr(getattr(Infra, family), name)
-    for path in ["Tiers.Cloud", "Tiers.Edge", "Tiers.Mobile", "Tiers.Tiny", "Nodes.DGX_H100", "Nodes.DGX_A100", "Nodes.DGX_B200", "Fabrics.Ethernet_10G", "Fabrics.Ethernet_100G", "Fabrics.InfiniBand_HDR", "Fabrics.InfiniBand_NDR", "Clusters.Research_256", "Clusters.Production_2K", "Clusters.Frontier_8K", "Clusters.Mega_100K"]:
+    for path in [
+        "Tiers.Cloud",
+        "Tiers.Edge",
+        "Tiers.Mobile",
+        "Tiers.Tiny",
+        "Nodes.DGX_H100",
+        "Nodes.DGX_A100",
+        "Nodes.DGX_B200",
+        "Fabrics.Ethernet_10G",
+        "Fabrics.Ethernet_100G",
+        "Fabrics.InfiniBand_HDR",
+        "Fabrics.InfiniBand_NDR",
+        "Clusters.Research_256",
+        "Clusters.Production_2K",
+        "Clusters.Frontier_8K",
+        "Clusters.Mega_100K",
+    ]:
         family, name = path.split(".")
         assert getattr(getattr(Systems, family), name)
 

@@ -36,7 +36,11 @@ def commands(page):
                 yield shlex.split(line, comments=True)[1:], int(code[1]) if code else 0
 
 
-CASES = [case for page in ("add-a-device.md", "add-a-model.md", "command-line.md", "plan-training.md") for case in commands(page)]
+CASES = [
+    case
+    for page in ("add-a-device.md", "add-a-model.md", "command-line.md", "plan-training.md")
+    for case in commands(page)
+]
 
 
 @pytest.fixture

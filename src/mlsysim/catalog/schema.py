@@ -145,7 +145,10 @@ ANSWERS: dict[str, dict[str, tuple[Any, str]]] = {
         "prefill_bottleneck": (_S, "Compute, Memory, Network or Overhead"),
         "decode_bottleneck": (_S, "Compute, Memory, Network or Overhead"),
         "margin": (_N, "times that the bottleneck of decoding is over the next part"),
-        "expected": (["object", "null"], "TTFT and ITL with measured kernels and a stack, and their 90 % intervals [ms]"),
+        "expected": (
+            ["object", "null"],
+            "TTFT and ITL with measured kernels and a stack, and their 90 % intervals [ms]",
+        ),
         "weights_gb": (_N, "weights of the model [GB]"),
         "kv_cache_gb": (_N, "key-value cache of the batch [GB]"),
         "memory_per_device_gb": (_N, "memory needed on one device [GB]"),

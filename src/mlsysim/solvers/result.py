@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog import Defaults
 from ..catalog.spec import Spec
 from ..errors import MissingExtraError
-from ..physics import recording
+from ..physics import is_recording, recording
 from ..record import SI, Record, field_units, total
 from ..units import quantity, registry
 from .ledger import Explanation, Ledger, shown
@@ -51,6 +51,8 @@ class Whole(SI):
             and np.shape(value) != shape
         ):
             return np.broadcast_to(value, shape)
+        if isinstance(value, np.generic) and not is_recording():  # a ledger tells numbers by identity
+            return value.item()
         return value
 
 

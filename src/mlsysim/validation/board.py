@@ -42,8 +42,9 @@ def board(subject: str = "all") -> list[Score]:
 
 
 def document(scores: Sequence[Score]) -> dict[str, Any]:
-    """The rows as plain data for JSON; what is not known is null."""
-    return {"rows": [_plain(score.to_dict()) for score in scores]}
+    """The rows as plain data for JSON; what is not known is null, and only whole families list their worst cases."""
+    rows = [_plain(score.to_dict()) for score in scores]
+    return {"rows": [row if row["group"] == "all" else {**row, "worst": []} for row in rows]}
 
 
 def _plain(value: Any) -> Any:
