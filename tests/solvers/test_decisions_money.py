@@ -36,6 +36,7 @@ def answers():
         month.it_energy_kwh.magnitude,
         EconomicsModel().solve(FLEET, 30, unit_price_usd=30_000).tco_usd,
         month.water_usage_liters,
+        month.operational_carbon.to("kg").magnitude,
         green(FLEET, 30, "Quebec", 0.5).it_energy_kwh.magnitude,
         green(FLEET, 30, "Poland", 1.0, 150).embodied_carbon_kg,
         ScalingModel().solve("1e12 TFLOP").optimal_parameters,

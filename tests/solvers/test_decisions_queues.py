@@ -6,6 +6,7 @@ import pytest
 
 from mlsysim.solvers.batching import ContinuousBatchingModel
 from mlsysim.solvers.capacity import ServingCapacityModel
+from mlsysim.solvers.checkpoint import CheckpointModel
 from mlsysim.solvers.optimize_batching import BatchingOptimizer
 from mlsysim.solvers.orchestration import OrchestrationModel
 from mlsysim.solvers.reliability import ReliabilityModel
@@ -32,6 +33,7 @@ def answers():
         frontier.optimal_checkpoint_interval,
         frontier.goodput_ratio,
         ReliabilityModel().solve("Research_256", 336, 120, 600).goodput_ratio,
+        CheckpointModel().solve("Llama3_70B", "H100").si.checkpoint_size / 1e9,
         many.ttft * 1e3,
         many.itl * 1e3,
         many.throughput_tokens_per_sec,

@@ -276,7 +276,7 @@ def _image_problems(name: str, image: Any) -> list[str]:
     """What is wrong with an image of a stack."""
     if image is None:
         return []
-    if not isinstance(image, str) or not image.strip():
+    if not isinstance(image, str) or not 0 < len(image) <= 200 or len(image.split()) != 1:
         return [f"image: expected a version or an image such as {Stacks['vllm'].image}, found {told(image)}"]
     return ["image: expected none with the stack ideal, which is no software"] if name == "ideal" else []
 

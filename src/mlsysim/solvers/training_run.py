@@ -203,11 +203,14 @@ class TrainingRunModel(ForwardModel):
         aside = border.flag("asynchronous_checkpoint", asynchronous_checkpoint)
         spares = None if hot_spares is None else border.count("hot_spares", hot_spares, least=0)
         repair = None if repair_time is None else border.quantity("repair_time", repair_time, "second")
+        if cloud_usd_per_hour is not None:
+            cloud_usd_per_hour = border.number("cloud_usd_per_hour", cloud_usd_per_hour)
         draws, start = border.one_count("runs", runs, most=1e6), border.one_count("seed", seed, least=0)
         border.close()
         arguments.update(model=network, fleet=machine)
         step = self._step(network, machine, batch_size, efficiency, plan)
         inside = step.si
+        shape_of(np.asarray(seen), np.empty(step.shape))
         batch_tokens = inside.batch * inside.tokens_per_sample
         padding = getattr(inside, "padding_share", 0.0)
         steps = np.ceil(seen / (batch_tokens * (1.0 - padding)))
