@@ -203,7 +203,7 @@ class TrainingRunModel(ForwardModel):
         aside = border.flag("asynchronous_checkpoint", asynchronous_checkpoint)
         spares = None if hot_spares is None else border.count("hot_spares", hot_spares, least=0)
         repair = None if repair_time is None else border.quantity("repair_time", repair_time, "second")
-        if cloud_usd_per_hour is not None:
+        if cloud_usd_per_hour is not None and border.one("cloud_usd_per_hour", cloud_usd_per_hour):
             cloud_usd_per_hour = border.number("cloud_usd_per_hour", cloud_usd_per_hour)
         draws, start = border.one_count("runs", runs, most=1e6), border.one_count("seed", seed, least=0)
         border.close()
