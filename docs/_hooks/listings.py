@@ -7,6 +7,7 @@ import inspect
 import json
 import pkgutil
 import re
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -168,13 +169,43 @@ def cheatsheet() -> str:
     return "\n\n".join(parts)
 
 
-def references() -> str:
-    """Every source that an equation cites, with the equations that cite it."""
+def cited() -> list[tuple[str, list[str]]]:
+    """Every source that an equation cites, in order, with the names of the equations that cite it."""
     citing: dict[str, list[str]] = {}
     for equation in equations():
         citing.setdefault(section(equation, "Source").rstrip("."), []).append(f"`{equation.__name__}`")
-    ordered = sorted(citing.items(), key=lambda pair: pair[0].lower())
-    return "\n".join(f"- {linked(source)}. Used by {', '.join(names)}." for source, names in ordered if source)
+    return sorted(((source, names) for source, names in citing.items() if source), key=lambda pair: pair[0].lower())
+
+
+def references() -> str:
+    """Every source that an equation cites, with the equations that cite it."""
+    return "\n".join(f"- {linked(source)}. Used by {', '.join(names)}." for source, names in cited())
+
+
+def bibtex() -> str:
+    """The same sources as BibTeX entries, and those of catalog values that have a page of their own."""
+    entries: dict[str, list[str]] = {}
+    for source, _ in cited():
+        fields = [f"  note = {{{source}}}"]
+        doi, eprint = re.search(r"doi:(10\.[^\s,;)]+)", source), re.search(r"arXiv:(\d{4}\.\d{4,5})", source)
+        fields += [f"  doi = {{{doi[1].rstrip('.')}}}"] if doi else []
+        fields += [f"  eprint = {{{eprint[1]}}},\n  archiveprefix = {{arXiv}}"] if eprint else []
+        entries.setdefault(key_of(source), fields)
+    for registry in (Hardware, Models, Infra, Systems):
+        for entry in registry:
+            for fact in entry.facts.values():
+                if fact.source.url:
+                    title, url = fact.source.title.replace("{", "(").replace("}", ")"), fact.source.url
+                    entries.setdefault(key_of(title + url), [f"  title = {{{title}}}", f"  url = {{{url}}}"])
+    found = "\n\n".join(f"@misc{{{key},\n" + ",\n".join(fields) + "\n}" for key, fields in sorted(entries.items()))
+    return f"```bibtex\n{found}\n```"
+
+
+def key_of(source: str) -> str:
+    """A key for a source: its first word, a year if it has one, and a checksum that keeps keys apart."""
+    word = re.search(r"[A-Za-z]{3,}", source)
+    year = re.search(r"\b(19|20)\d\d\b", source)
+    return f"{word[0].lower() if word else 'source'}{year[0] if year else ''}-{zlib.crc32(source.encode()):08x}"
 
 
 def public_names() -> str:
@@ -269,6 +300,7 @@ LISTS: dict[str, Callable[[], str]] = {
     "systems": lambda: catalog(Systems, "systems"),
     "equations": cheatsheet,
     "sources": references,
+    "bibtex": bibtex,
     "public names": public_names,
     "decisions": decisions,
     "scoreboard of kernels": lambda: scoreboard("kernels", "collectives"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ class OptimizationResult:
     solve_time_ms: float = 0.0
 
 
-class Backend:
+class Backend(abc.ABC):
     """Holds a problem until it is solved."""
 
     name = ""
@@ -68,8 +69,9 @@ class Backend:
             solve_time_ms=(time.perf_counter() - start) * 1e3,
         )
 
+    @abc.abstractmethod
     def _search(self) -> tuple[float, dict[str, Any], int]:
-        raise NotImplementedError  # pragma: no cover - every backend has its own
+        """Cost and variables of the best point, and how many points were asked."""
 
     def _cost(self, **point: Any) -> Any:
         value = self._function(**point) if self._function else math.nan
