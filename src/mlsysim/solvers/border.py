@@ -55,6 +55,8 @@ class Border:
 
     def count(self, name: str, value: Any, least: float = 1.0, most: float = LARGEST) -> Any:
         """A whole number, or an array of them, as float."""
+        if type(value) is int and least <= value <= most:  # the common case, without a text for its fault
+            return float(value)
         return self._number(name, value, least, most, whole=True, wanted=f"a whole number of at least {least:g}")
 
     def one_count(self, name: str, value: Any, least: float = 1.0, most: float = LARGEST) -> int:
@@ -71,6 +73,8 @@ class Border:
 
     def fraction(self, name: str, value: Any, *, above: float = 0.0, closed: bool = False) -> Any:
         """A number in (above, 1], or in [above, 1] where ``closed``."""
+        if type(value) is float and SMALLEST <= value <= 1.0 and value > above:
+            return value
         wanted = f"a number in {'[' if closed else '('}{above:g}, 1]"
         least = above if closed else max(math.nextafter(above, 1.0), SMALLEST)
         return self._number(name, value, least, 1.0, whole=False, wanted=wanted)

@@ -57,7 +57,8 @@ def asked_of(given: dict[str, Any]) -> tuple[Asked, Any, Any, Any, Any]:
     )
     border.close()
     shape_of(asked.tokens, asked.batch, asked.eta, asked.cached, asked.acceptance, asked.plan.chips)
-    if np.any(np.greater(asked.cached, asked.tokens)):
+    beyond = asked.cached > asked.tokens
+    if beyond if type(beyond) is bool else np.any(beyond):
         raise InvalidInputError("cached_prefix_len: expected at most seq_len")
     for which in (network, draft):
         if which is not None and (not isinstance(which, Transformer) or which.architecture != "transformer"):
