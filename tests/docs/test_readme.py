@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import mlsysim
+
 README = Path(__file__).parents[2] / "README.md"
 BOARD = README.parent / "docs" / "accuracy" / "board.json"
 TABLE = re.compile(r"(<!-- board -->\n).*(<!-- end -->)", re.DOTALL)
@@ -55,6 +57,13 @@ def table():
 
 def test_the_readme_shows_the_published_board():
     assert TABLE.search(README.read_text(encoding="utf-8"))[0] == f"<!-- board -->\n{table()}<!-- end -->"
+
+
+def test_the_readme_counts_what_there_is():
+    text = README.read_text(encoding="utf-8")
+    assert f"{len(mlsysim.solvers.RESOLVERS)} resolvers" in text
+    entries = sum(len(r) for r in (mlsysim.Hardware, mlsysim.Models, mlsysim.Infra, mlsysim.Systems))
+    assert int(re.search(r"Over (\d+) devices, models, grids", text)[1]) <= entries
 
 
 if __name__ == "__main__":

@@ -340,11 +340,7 @@ def _makers(name: str, stages: Sequence[Stage]) -> str:
     here = {type(stage.resolver).__name__ for stage in stages}
     found = []
     for resolver in RESOLVERS:
-        try:
-            kind = resolver_named(resolver)
-        except ModuleNotFoundError:
-            continue
-        if resolver not in here and name in _fields_of(kind):
+        if resolver not in here and name in _fields_of(resolver_named(resolver)):
             found.append(resolver)
     return f"; {alternatives(found[:3])} could give it" if found else ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
-from ..errors import InvalidInputError, MLSysimError
+from ..errors import InvalidInputError, InvalidPlanError
 from ..machine.textbook import wiring
 from .border import Border
 from .plan_rules import fleet_of
@@ -82,7 +82,7 @@ def best_plans(
                 answer = TrainingStepModel().solve(
                     network, machine, size, micro, precision, tp, pp, ep, cp, 1, zero, again, length, stack
                 )
-            except MLSysimError:
+            except InvalidPlanError:  # ranks that do not divide this model: no plan of it
                 continue
             i = answer.si
             steps, needed, fits = (
