@@ -95,13 +95,18 @@ def starts(rows: Rows) -> None:
 
 def solves(rows: Rows) -> None:
     """One question at a time."""
-    from mlsysim import DistributedModel, Engine, Hardware, Models, ServingModel, Systems
+    from mlsysim import DistributedModel, Engine, Hardware, Models, ServingModel, SingleNodeModel, Systems
+    from mlsysim.catalog import Formats
+    from mlsysim.solvers import node
     from mlsysim.solvers.result import Question
     from mlsysim.solvers.serving import solve_textbook
     from mlsysim.solvers.serving_question import asked_of
 
     model, chip, solver = Models.Llama3_8B, Hardware.H100, ServingModel()
     rows.time("Engine.solve at the border [us]", best(lambda: Engine.solve(model, chip), 500), 100, 1e6)
+    profile, number = Question(SingleNodeModel, Engine.solve(model, chip).question.arguments), Formats["fp16"]
+    inside = best(lambda: node.solve_textbook(profile, model, chip, number, 1.0, 0.5, 2048.0, None, False), 500)
+    rows.time("... inside [us]", inside, 20, 1e6)
     rows.time("ServingModel.solve at the border [us]", best(lambda: solver.solve(model, chip, 2048), 500), 100, 1e6)
     answer = solver.solve(model, chip, 2048)
     asked = asked_of(dict(answer.question.arguments))[0]

@@ -100,3 +100,27 @@ def test_amounts_that_make_no_sense_are_refused(text):
 
 def test_amounts_are_read_as_people_write_them():
     assert [amount(text, "--tokens") for text in ("15T", "300e9", "1.5b", "7 k")] == [15e12, 300e9, 1.5e9, 7e3]
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "DiT_XL_2", "DLRM", "Mamba2_2_7B", "Jamba_v0_1", "T5_11B", "BERT_Large"])
+def test_every_kind_of_model_is_trained_from_the_command_line(name):
+    for command in ("train", "memory"):
+        found = RUNNER.invoke(app, [command, name, "--zero", "3", "-o", "json"])
+        assert found.exit_code in (0, 4), found.output
+        assert json.loads(found.stdout)["memory_gb"] > 0
+    shown = RUNNER.invoke(app, ["train", name, "--zero", "3"]).output
+    assert "nan" not in shown
+    assert ("sample/s" in shown) == (name in ("ResNet50", "DiT_XL_2", "DLRM"))
+
+
+def test_plans_can_be_held_to_a_schedule_or_put_states_on_the_host():
+    words = ["plan-training", "Llama3_70B", "--gpus", "8", "-b", "64", "-o", "json"]
+    assert RUNNER.invoke(app, words).exit_code == 4
+    found = RUNNER.invoke(app, [*words, "--offload", "any"])
+    assert found.exit_code == 0, found.output
+    assert {plan["offload"] for plan in json.loads(found.stdout)["plans"]} == {"cpu"}
+    fixed = RUNNER.invoke(
+        app, ["plan-training", "Llama3_8B", "--gpus", "16", "--schedule", "zero-bubble", "-o", "json"]
+    )
+    assert {plan["schedule"] for plan in json.loads(fixed.stdout)["plans"]} == {"zero-bubble"}
+    assert isinstance(RUNNER.invoke(app, [*words, "--schedule", "dualpip"]).exception, InvalidInputError)

@@ -9,9 +9,10 @@ from mlsysim.catalog import Hardware
 from mlsysim.catalog.efficiency import family
 from mlsysim.machine import collectives, kernels
 from mlsysim.machine.chip import chip_of
+from mlsysim.machine.measured import MeasuredMachine
 from mlsysim.physics.attention_kernels import causal_pairs, key_value_splits
 from mlsysim.physics.collective_kernels import smooth_minimum
-from mlsysim.physics.gemm import gemm_time, miss_share, smooth_maximum, wave_count
+from mlsysim.physics.gemm import gemm_time, miss_share, quantise_time, smooth_maximum, wave_count
 from mlsysim.physics.moe_kernels import active_experts, expected_active_experts, expert_tile_rows
 
 H100 = chip_of(Hardware["H100"])
@@ -103,6 +104,48 @@ def test_a_product_is_bound_by_launch_and_by_sustained_arithmetic(m, n, k):
     assert time >= 2 * m * n * k / (GEMM["compute"] * H100.peaks["bf16"])
 
 
+@given(m=sizes, n=sizes, k=depths)
+@settings(max_examples=60)
+@pytest.mark.parametrize(
+    "fewer",
+    [
+        {"splits": 1.0},
+        {"columns": 128.0, "narrow": 128.0, "least": 128.0, "most": 128.0, "turn": 128.0},
+    ],
+    ids=["whole", "one_tile"],
+)
+def test_a_library_with_fewer_tiles_is_never_faster(fewer, m, n, k):
+    def time(p):
+        return kernels.gemm(p, H100, m, n, k, H100.peaks["bf16"], (2.0, 2.0, 2.0))
+
+    assert time({**GEMM, **fewer}) >= time(GEMM) * (1 - 1e-9)
+
+
+@given(rows=st.floats(1, 1e5), width=st.floats(1, 1e5), row=st.floats(0, 1e-8))
+def test_quantising_two_halves_apart_costs_one_more_launch(rows, width, row):
+    whole, half = (quantise_time(2e-6, 3 * m * width, 2e12, m, row) for m in (2 * rows, rows))
+    assert 2 * half - whole == pytest.approx(2e-6, rel=1e-6, abs=1e-12 * whole)
+
+
+# Microseconds in the tables of aiconfigurator-core 0.12.0, vLLM 0.24 on H100 and TensorRT-LLM 1.3 on B200. The first pays
+# for the height of its tile and for every row it quantises, the second for the depth of one wide tile.
+@pytest.mark.parametrize(
+    ("device", "stack", "precision", "shape", "published"),
+    [
+        ("H100", "vllm", "fp8", (64, 1024, 8192), 11.9),
+        ("H100", "vllm", "fp8", (128, 1024, 8192), 17.9),
+        ("H100", "vllm", "fp8", (256, 1024, 8192), 29.4),
+        ("H100", "vllm", "fp8", (32768, 64, 64), 238.4),
+        ("B200", "trtllm", "nvfp4", (1, 1024, 8192), 21.5),
+        ("B200", "trtllm", "nvfp4", (512, 1024, 8192), 23.6),
+        ("B200", "trtllm", "nvfp4", (16384, 1024, 8192), 161.1),
+    ],
+)
+def test_products_in_narrow_formats_match_aiconfigurator_tables(device, stack, precision, shape, published):
+    time = MeasuredMachine(Hardware[device], stack=stack).gemm(*shape, precision).time
+    assert time * 1e6 == pytest.approx(published, rel=0.2)
+
+
 def test_gemm_time_with_nothing_overlapped_is_the_sum():
     assert gemm_time(1.0, 2.0, 0.0, 3.0, 1.0, 2.0, 0.5, 4.0) == pytest.approx(1 + 5 + 1 + 4)
 
@@ -129,6 +172,56 @@ def test_a_window_never_slows_a_kernel_that_skips_what_lies_outside(batch, windo
         kernels.generation_attention(p, H100, *args, w, H100.peaks["bf16"], 2.0) for w in (float(window), 1e18)
     )
     assert windowed <= full * (1 + 1e-9) + p["split"] + p["wave"]
+
+
+def decode(p, batch, context, heads, kv_heads, chip=H100):
+    args = (float(batch), float(context), float(heads), float(kv_heads), 128.0, kernels.UNBOUNDED)
+    return kernels.generation_attention(p, chip, *args, chip.peaks["bf16"], 2.0)
+
+
+@given(batch=st.integers(1, 300), context=st.integers(1, 100_000), kv=st.sampled_from([1, 2, 8]))
+@settings(max_examples=60)
+def test_a_kernel_that_cannot_split_a_sequence_or_share_its_keys_is_never_faster(batch, context, kv):
+    free = {**DECODE, "split": 0.0, "join": 0.0, "alone": 1.0, "shares": 1e6, "splits": 1e9, "swaps": 0.0}
+    best = decode(free, batch, context, 16 * kv, kv)
+    for worse in ({"splits": 1.0}, {"shares": 1.0}):
+        assert decode({**free, **worse}, batch, context, 16 * kv, kv) >= best * (1 - 1e-9)
+
+
+@given(rows=st.integers(1, 107))
+@settings(max_examples=40)
+def test_pieces_that_fill_the_cores_take_one_round(rows):
+    # In binary, 13 x (108 / 13) is above 108.
+    chip = chip_of(Hardware["A100"])
+    p = {**DECODE, "split": 0.0, "join": 0.0, "launch": 0.0, "wave": 1.0, "wide": 1.0, "alone": 1.0}
+    assert decode(p, rows, 2e5, 1, 1, chip) == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_kernel_that_serves_groups_only_without_a_window_takes_a_huge_window_for_none():
+    p = {**DECODE, "swaps": 1.0}
+    one, other, near = (
+        kernels.generation_attention(p, H100, 64.0, 1024.0, 32.0, 8.0, 128.0, w, H100.peaks["bf16"], 2.0)
+        for w in (1e15, kernels.UNBOUNDED, 4096.0)
+    )
+    assert one == other < near
+
+
+@given(tokens=st.integers(1, 10_000), kv=st.sampled_from([1.0, 2.0, 4.0, 8.0, 32.0]))
+@settings(max_examples=40)
+def test_writing_the_cache_costs_the_threads_of_a_block_and_no_more_than_a_full_block(tokens, kv):
+    def time(p):
+        args = (1.0, float(tokens), 0.0, 32.0, kv, 128.0, kernels.UNBOUNDED)
+        return kernels.context_attention(p, H100, *args, H100.peaks["bf16"], 2.0)
+
+    p = {**CONTEXT, "write": 1.0}
+    extra = time(p) - time({**p, "write": 1e12})
+    assert extra == pytest.approx(tokens * min(kv * 128, 512) / (H100.cores * H100.clock), rel=1e-3)
+
+
+def test_every_expert_of_a_rank_is_walked_through_busy_or_not():
+    args = (1.0, 4096.0, 1536.0, 128.0, 8.0, 1.0, 1.0, H100.peaks["bf16"], (2.0, 2.0))
+    none, some = (kernels.moe({**EXPERTS, "empty": each}, H100, *args) for each in (0.0, 1e-6))
+    assert some - none == pytest.approx(128e-6)
 
 
 def test_experts_cost_at_least_the_weights_of_the_busy_ones():

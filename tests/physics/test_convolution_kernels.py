@@ -11,7 +11,7 @@ from mlsysim.physics.convolution_kernels import (
     padded_share,
     trailing_time,
 )
-from mlsysim.physics.power import power_of_busy_units
+from mlsysim.physics.power import power_of_busy_units, throttled_time
 
 positive = st.floats(1e-3, 1e6)
 share = st.floats(0.01, 1.0)
@@ -55,3 +55,11 @@ def test_power_lies_between_idle_and_design_power(tdp, idle, arithmetic, compute
     assert power_of_busy_units(tdp, idle, arithmetic, 0.0, traffic, 0.0) == pytest.approx(idle * tdp)
     busier = power_of_busy_units(tdp, idle, arithmetic, np.minimum(compute * 1.1, 1.0), traffic, memory)
     assert busier >= power * (1 - 1e-12)
+
+
+@given(st.floats(1e-6, 10), st.floats(1, 1e4), st.floats(1, 1e4), st.floats(1 / 3, 1.0))
+def test_a_throttled_chip_keeps_its_limit_and_is_no_slower_than_at_a_fixed_voltage(time, needed, room, exponent):
+    slower = throttled_time(time, needed, room, exponent)
+    assert time <= slower <= throttled_time(time, needed, room, 1.0) * (1 + 1e-12)
+    # At a fixed voltage the power of switching falls with the clock alone, and just meets what is left for it.
+    assert needed * time / throttled_time(time, needed, room, 1.0) <= room * (1 + 1e-9) or needed <= room

@@ -160,15 +160,16 @@ def test_the_search_finds_what_asking_one_by_one_finds():
         if 8 % (tp * pp * cp):
             continue
         data = 8 // (tp * pp * cp)
-        for micro, chunks, zero, recompute in itertools.product(
-            (1, 2, 3, 4), (1, 2, 4, 8), (0, 1, 2, 3), ("none", "full")
-        ):
+        for micro, (chunks, schedule), zero, recompute in itertools.product(
+            (1, 2, 3, 4), [(1, "1f1b"), (2, "interleaved"), (4, "interleaved"), (8, "interleaved"), (1, "zero-bubble"), (1, "dualpipe")],
+            (0, 1, 2, 3), ("none", "full")
+        ):  # fmt: skip
             if (batch // data) % micro:
                 continue
             try:
                 r = model.solve("Llama3_8B", "DGX_H100", batch, tp_size=tp, pp_size=pp, cp_size=cp, v_stages=chunks,
                                 microbatch_count=batch // data // micro, zero_stage=zero,
-                                activation_recomputation=recompute)  # fmt: skip
+                                activation_recomputation=recompute, schedule=schedule)  # fmt: skip
             except InvalidPlanError:
                 continue
             if r.feasible:
@@ -183,6 +184,7 @@ def test_the_best_plan_can_be_asked_and_gives_the_same_step():
         "GPT3", "Frontier_8K", 2048, efficiency=0.45, tp_size=plan["tp"], pp_size=plan["pp"], ep_size=plan["ep"],
         cp_size=plan["cp"], v_stages=plan["v_stages"], microbatch_count=plan["microbatch_count"],
         zero_stage=plan["zero_stage"], activation_recomputation=plan["activation_recomputation"], overlap_comm=True,
+        schedule=plan["schedule"], offload=plan["offload"],
     )  # fmt: skip
     assert again.feasible
     assert again.si.step_latency_total == pytest.approx(best.si.best_step_time, rel=1e-12)
@@ -199,7 +201,25 @@ def test_why_it_wins_adds_up_to_the_difference():
     gain = sum(best.next_terms.values()) - sum(best.terms.values())
     assert gain >= -1e-12
     assert sum(best.terms.values()) == pytest.approx(best.si.best_step_time)
-    assert best.why
+    assert best.why[0].startswith("the next plan (")
+    assert best.next_value > best.objective_value
+
+
+def test_the_search_runs_over_schedules_and_places_of_states():
+    every = SEARCH.solve("GPT3", "Research_256", 1024, offload=None)
+    for schedule, offload in itertools.product(("1f1b", "interleaved", "zero-bubble", "dualpipe"), ("none", "cpu")):
+        fixed = SEARCH.solve("GPT3", "Research_256", 1024, schedule=schedule, offload=offload)
+        assert {(c["schedule"], c["offload"]) for c in fixed.top_candidates} == {(schedule, offload)}
+        assert fixed.si.best_step_time >= every.si.best_step_time * (1 - 1e-12)
+        assert fixed.total_searched < every.total_searched
+
+
+def test_states_on_the_host_let_a_model_train_on_fewer_chips():
+    chips = "DGX_H100"
+    kept, moved = (SEARCH.solve("Llama3_70B", chips, 64, offload=place) for place in ("none", "cpu"))
+    assert not kept.feasible
+    assert moved.feasible
+    assert moved.best_config["offload"] == "cpu"
 
 
 def test_a_model_that_fits_nowhere_is_an_answer():

@@ -9,7 +9,7 @@ from mlsysim import DistributedModel, Systems, TrainingRunModel, TrainingStepMod
 from mlsysim.errors import InvalidInputError, InvalidPlanError, MLSysimError
 from mlsysim.physics import pipeline
 from mlsysim.solvers.training_budget import ranked_runs
-from mlsysim.solvers.training_offload import seconds_per_parameter
+from mlsysim.solvers.training_offload import host_of
 
 STEP, RUN, FLEET = TrainingStepModel(), TrainingRunModel(), DistributedModel()
 CLUSTER = Systems.Clusters.Research_256
@@ -47,7 +47,7 @@ def test_dualpipe_keeps_weights_twice_and_waits_least():
 
 
 def test_dualpipe_textbook_plan_and_nearest_ones():
-    plan = dict(batch_size=256, tp_size=8, pp_size=4, microbatch_count=32, activation_recomputation="full")
+    plan = dict(batch_size=256, tp_size=8, pp_size=4, microbatch_count=32)
     plain = FLEET.solve("Llama3_70B", CLUSTER, **plan)
     dual = FLEET.solve("Llama3_70B", CLUSTER, schedule="dualpipe", **plan)
     assert dual.si.pipeline_bubble_latency == pytest.approx(plain.si.pipeline_bubble_latency * (2 / 3) / 3)
@@ -103,10 +103,37 @@ def test_a_host_too_small_for_the_states_does_not_fit():
     assert small.si.host_capacity == 64e9
 
 
-def test_an_offloaded_update_is_the_sum_of_its_streams():
+def test_an_offloaded_update_goes_at_the_pace_of_its_slowest_stream():
     node = Systems.Nodes.DGX_H100
-    found = seconds_per_parameter(node, node.accelerator, "nvme", 12.0, 2.0)
-    assert found == pytest.approx(4 / 64e9 + 28 * 8 / 300e9 + 24 * 8 / 50e9)
+    host = host_of(node, node.accelerator, "nvme", "none", 12.0, 2.0)
+    touched, drives, link = 28 * 8 / 300e9, 24 * 8 / 50e9, 2 / 64e9
+    assert host.update(1e9, 0.0, 9.0) == pytest.approx(1e9 * (link + max(touched, drives, link)))
+    assert host.update(1e9, 9.0, 9.0) == pytest.approx(1e9 * max(touched, drives, link))  # gradients hid behind a pass
+    late = host_of(node, node.accelerator, "nvme", "none", 12.0, 2.0, delayed=True)
+    assert late.update(1e9, 9.0, 9.0) == 0
+
+
+@given(window=st.floats(0, 2), more=st.floats(0, 2))
+def test_more_work_to_hide_behind_never_slows_an_update(window, more):
+    node = Systems.Nodes.DGX_H100
+    for delayed in (False, True):
+        host = host_of(node, node.accelerator, "cpu", "none", 12.0, 2.0, delayed)
+        short, long = host.update(1e9, window, 3 * window), host.update(1e9, window + more, 3 * (window + more))
+        assert long <= short * (1 + 1e-12)
+
+
+def test_weights_on_the_host_cost_their_bytes_for_every_use():
+    plan = dict(
+        tp_size=1, pp_size=1, zero_stage=3, activation_recomputation="full", fleet=Systems.Nodes.DGX_H100, batch_size=8
+    )
+    here, there, drives = (step(offload_param=place, **plan).si for place in ("none", "cpu", "nvme"))
+    assert there.dp_communication_latency >= here.dp_communication_latency
+    assert drives.step_latency_total > there.step_latency_total
+    shard = 70e9 * 2 / 8  # bytes of a rank, once forward and once backward; eight devices share 50 GB/s of drives
+    assert drives.step_latency_total > 2 * shard / (50e9 / 8)
+    assert there.optimizer_on_host == pytest.approx(shard, rel=0.02)
+    with pytest.raises(InvalidPlanError, match=r"offload_param.*zero_stage 3"):
+        step(offload_param="cpu", zero_stage=1)
 
 
 def test_wide_formats_are_slower_and_say_that_nothing_was_measured():

@@ -96,7 +96,8 @@ def test_a_played_schedule_is_as_long_as_the_formula(stages, groups, chunks, bac
 
 
 @pytest.mark.parametrize("plan", [dict(pp_size=8, tp_size=8, v_stages=2), dict(pp_size=4, tp_size=8), dict(tp_size=8, zero_stage=3),
-                                  dict(tp_size=8, pp_size=4, schedule="gpipe"), dict(tp_size=8, pp_size=4, straggler_factor=1.1)])  # fmt: skip
+                                  dict(tp_size=8, pp_size=4, schedule="gpipe"), dict(tp_size=8, pp_size=4, schedule="zero-bubble"),
+                                  dict(tp_size=8, pp_size=4, schedule="dualpipe"), dict(tp_size=8, pp_size=4, straggler_factor=1.1)])  # fmt: skip
 def test_a_timeline_is_as_long_as_the_step(plan, tmp_path):
     step = STEP.solve("Llama3_70B", "Research_256", 256, activation_recomputation="full", **plan)
     drawn = timeline(step)
@@ -111,9 +112,6 @@ def test_a_timeline_is_as_long_as_the_step(plan, tmp_path):
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(InvalidInputError, match="sweep"):
         timeline(STEP.solve("Llama3_8B", "Research_256", np.array([256.0, 512.0])))
-    for name in ("zero-bubble", "dualpipe"):
-        with pytest.raises(InvalidInputError, match=name):
-            timeline(STEP.solve("Llama3_70B", "Research_256", 256, pp_size=4, tp_size=8, schedule=name))
 
 
 def test_the_best_plan_fits_and_is_the_fastest_of_those_tried():
@@ -122,10 +120,20 @@ def test_the_best_plan_fits_and_is_the_fastest_of_those_tried():
     assert times == sorted(times)
     best = found.plans[0]
     again = STEP.solve("Llama3_8B", "DGX_H100", 64, best["microbatch"], "bf16", best["tp"], best["pp"], best["ep"], best["cp"],
-                       1, best["zero"], best["recompute"], 8192)  # fmt: skip
+                       best["chunks"], best["zero"], best["recompute"], 8192, schedule=best["schedule"], offload=best["offload"])  # fmt: skip
     assert again.feasible
     assert again.si.step_latency_total == pytest.approx(best["step"])
     assert not best_plans("Llama3_405B", "DGX_H100", 8).plans
+
+
+def test_schedules_are_searched_and_the_next_plan_is_named():
+    found = best_plans("Llama3_70B", "Research_256", 128, top=400)
+    assert {plan["schedule"] for plan in found.plans} == {"1f1b", "interleaved", "zero-bubble", "dualpipe"}
+    assert found.why[0].startswith("the next plan takes")
+    for name in ("1f1b", "interleaved", "zero-bubble"):
+        fixed = best_plans("Llama3_70B", "Research_256", 128, schedule=name, top=1).plans[0]
+        assert fixed["step"] >= found.plans[0]["step"]
+        assert fixed["schedule"] == name or fixed["pp"] == 1
 
 
 def test_rollouts_take_most_of_a_step_of_grpo():

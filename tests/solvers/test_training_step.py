@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mlsysim import DistributedModel, Hardware, Models, TrainingStepModel
 from mlsysim.catalog.training_stacks import STACKS, TrainingStacks
 from mlsysim.errors import InvalidInputError, InvalidPlanError, MLSysimError, UnsupportedWorkloadError
-from mlsysim.validation.training_rows import fleet_of
+from mlsysim.validation.training_cases import fleet_of
 
 STEP = TrainingStepModel()
 # Korthikanti et al., arXiv:2205.05198, table 5: seconds of an iteration on A100, full recomputation; then sequence
@@ -25,7 +25,7 @@ def korthikanti(row, recompute):
     model, chips, batch, stages, chunks, micro, *_ = row
     return STEP.solve(
         model, fleet_of(Hardware["A100"], chips), batch, micro, "fp16", 8, stages, 1, 1, chunks, 0, recompute, 2048,
-        "megatron2021", sequence_parallel=recompute == "selective",
+        "megatron2022", sequence_parallel=recompute == "selective",
     )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def korthikanti(row, recompute):
 def test_eight_iterations_of_korthikanti_2022_table_5(row):
     for recompute, measured in (("full", row[6]), ("selective", row[7])):
         answer = korthikanti(row, recompute)
-        assert answer.si.step_latency_total == pytest.approx(measured, rel=0.09)
+        assert answer.si.step_latency_total == pytest.approx(measured, rel=0.07)
         low, high = (side.magnitude for side in answer.interval()["step_latency_total"])
         assert low < measured < high
 
@@ -166,10 +166,8 @@ def test_all_faults_are_told_at_once():
 
 
 def test_layers_without_operators_are_refused_by_name():
-    with pytest.raises(UnsupportedWorkloadError, match="ResNet50"):
-        STEP.solve("ResNet50", "Research_256", 256)
-    with pytest.raises(UnsupportedWorkloadError, match="recurrent"):
-        STEP.solve("Jamba_v0_1", "Research_256", 256)
+    with pytest.raises(UnsupportedWorkloadError, match=r"MaskRCNN_R50: its layers are not in the catalog.*efficiency"):
+        STEP.solve("MaskRCNN_R50", "Research_256", 256)
 
 
 def test_not_fitting_is_an_answer():

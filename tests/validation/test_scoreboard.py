@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlsysim.validation.calibrate import CALIBRATION
-from mlsysim.validation.collectives import collective_scores, elsewhere_scores
+from mlsysim.validation.collectives import collective_scores, deepep_score, elsewhere_scores, exchange_scores
 from mlsysim.validation.data import KERNELS, kernel_table, read_table
 from mlsysim.validation.kernels import FOREIGN, kernel_scores
 from mlsysim.validation.rows import TABLES
@@ -13,7 +13,9 @@ from mlsysim.validation.statistics import coverage, interval, score
 
 @pytest.fixture(scope="module")
 def board():
-    return {(row.family, row.split, row.group): row for row in [*kernel_scores(), *collective_scores()]}
+    return {
+        (row.family, row.split, row.group): row for row in [*kernel_scores(), *collective_scores(), *exchange_scores()]
+    }
 
 
 # family: median absolute error on held-out devices at most
@@ -56,6 +58,22 @@ def test_all_reduce_on_dgx_systems_of_vidur_agrees_within_a_fifth():
     row = board["all_reduce", "domain=node"]
     assert row.n > 100
     assert row.median_abs_error < 0.2
+
+
+def test_messages_between_two_devices_of_a_dgx_agree_within_a_fifth():
+    # The same profiles, send and receive; the share of the link comes from another laboratory.
+    board = {(row.family, row.group): row for row in elsewhere_scores()}
+    row = board["send_recv", "domain=node"]
+    assert row.median_abs_error < 0.2
+    assert row.coverage90 > 0.8
+
+
+def test_exchanges_of_experts_agree_with_the_readme_of_deepep_within_a_fifth():
+    # https://github.com/deepseek-ai/DeepEP: H800, 8 to 256 ranks, both kinds of kernels, never fitted.
+    row = deepep_score()
+    assert row.answered == row.n == 18
+    assert row.median_abs_error < 0.2
+    assert row.coverage90 > 0.8
 
 
 def test_only_calibration_devices_are_marked_for_fitting():

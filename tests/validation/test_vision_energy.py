@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mlsysim import Hardware
 from mlsysim.catalog import efficiency
-from mlsysim.machine.power import draw_of
+from mlsysim.machine.power import draw_of, energy_sigma
+from mlsysim.machine.sampling import sampling_of
+from mlsysim.solvers.node import SingleNodeModel
 from mlsysim.validation import energy, vision
 
 RECORD = Path(__file__).parents[2] / "docs" / "decisions" / "0012-vision-and-energy.md"
@@ -81,6 +83,46 @@ def test_worst_cases_are_named(scores):
     for key in (("vision", "validation", "all"), ("energy", "validation", "all")):
         assert len(scores[key].worst) == 3
         assert all(case["id"] for case in scores[key].worst)
+
+
+def test_parts_of_less_power_are_slower_as_published(scores):
+    # MLPerf inference 4.1: the PCIe card of H100 has 350 W for three quarters of the peak of the SXM part with 700 W
+    for name in ("H100", "H100_PCIe", "H100_NVL", "L4"):
+        assert abs(scores["vision", "validation", f"hardware={name}"].bias) < 0.2, name
+
+
+@given(st.sampled_from(["H100", "L4", "RTX4090", "A100"]), st.floats(0.2, 1.0))
+@settings(max_examples=20)
+def test_less_design_power_never_makes_an_engine_faster(name, share):
+    chip = Hardware[name]
+    less = chip.replace(tdp=f"{chip.si.tdp * share} W")
+    asked = dict(model="ResNet50", batch_size=64, precision="int8", efficiency="measured", runtime="engine")
+    full, limited = (SingleNodeModel().solve(hardware=device, **asked).si for device in (chip, less))
+    assert limited.latency >= full.latency * (1 - 1e-9)
+    assert limited.power <= less.si.tdp * (1 + 1e-9)
+
+
+@given(st.floats(1e-4, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.01, 0.6))
+@settings(max_examples=50)
+def test_energy_moves_no_more_than_its_time(time, compute, memory, sigma):
+    # Power falls where time grows, so the energy moves less than the time; at the design power it moves as much.
+    values = efficiency.family("power").fits[0].values
+    spread = energy_sigma(values, 700.0, time, compute * time, memory * time, sigma)
+    assert -1e-9 <= spread <= sigma * (1 + 1e-9)
+    assert energy_sigma(values, 700.0, time, 0.0, 0.0, sigma) == pytest.approx(sigma)
+    draw = draw_of(Hardware["H100"], time, compute * time, memory * time, time_sigma=sigma)
+    assert draw.energy_sigma >= draw.sigma
+
+
+@given(st.integers(1, 4096), st.floats(1.1, 8.0))
+@settings(max_examples=30)
+def test_sampling_grows_with_sequences_and_stays_above_its_layers(sequences, more):
+    chip = Hardware["H100"]
+    few, many = (sampling_of(chip, float(sequences) * times, 128256.0, 32.0) for times in (1.0, more))
+    least = sampling_of(chip, 0.0, 128256.0, 32.0)
+    assert many.time - least.time == pytest.approx(more * (few.time - least.time), rel=1e-6)
+    assert few.traffic == pytest.approx((few.time - least.time) * chip.si.memory_bandwidth, rel=1e-6)
+    assert sampling_of(Hardware["B200"], 1.0, 1.0, 1.0).sigma > few.sigma
 
 
 @given(st.floats(1e-6, 10), st.floats(0, 1), st.floats(0, 1))

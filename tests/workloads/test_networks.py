@@ -1,6 +1,5 @@
 """Networks written out layer by layer, against published counts."""
 
-import dataclasses
 
 import numpy as np
 import pytest
@@ -209,7 +208,7 @@ def test_a_recommender_without_tables_is_a_missing_fact():
 
 def test_operators_are_frozen():
     operator = network(Models.LeNet5).operators[0]
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         operator.flops = 1.0
 
 

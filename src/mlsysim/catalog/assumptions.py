@@ -137,13 +137,14 @@ class SustainedRate(Spec):
     """How much slower products run for hours, on random data at the limit of power, than in a short benchmark.
 
     ``watts`` is the limit of power of the part that was measured for a TFLOP/s of its 16-bit peak; a part with less slows
-    down by the power of the ratio to ``power_exponent``.
+    down by the power of the ratio to ``power_exponent``. ``spread`` is the standard deviation of that among equal chips.
     """
 
     generation: str
     slowdown: Count
     watts: Plain | None = None
     power_exponent: Fraction = 0.5
+    spread: Fraction = 0.0
 
 
 ASSUMED: dict[str, type[Spec]] = {

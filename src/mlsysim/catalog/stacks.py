@@ -21,6 +21,7 @@ class ServingStack(Spec):
 
     kernels: str
     routing_evenness: Fraction
+    shared_stream: Fraction
     gap: Seconds
     step_host: Seconds
     first_token_fixed: Seconds
@@ -40,6 +41,8 @@ class ServingStack(Spec):
     disaggregated_burst: Fraction
     token_sigma: Fraction
     first_sigma: Fraction
+    disaggregated_token_sigma: Fraction
+    disaggregated_first_sigma: Fraction
     image: str
     versions: str
     version_token_sigma: Fraction

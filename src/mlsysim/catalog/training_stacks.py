@@ -15,12 +15,19 @@ class TrainingStack(Spec):
 
     attention: str
     attention_slowdown: Count
+    attention_slowdown_backward: Count
     attention_slowdown_hopper: Count
+    attention_slowdown_backward_hopper: Count
+    attention_width: Count
     passes: Count
     dropout: Count
+    adapter_dropout: Count
+    products: Count
     selective: str
     gradient: Bytes
     gradient_kept: Bytes
+    gradient_written: Bytes
+    gradient_apart: Count
     gathered: Bytes
     loss: Bytes
     overlap_tensor: Count
@@ -28,6 +35,7 @@ class TrainingStack(Spec):
     overlap_data: Count
     contention: Fraction
     launch: Seconds
+    launch_experts: Seconds
     step_host: Seconds
     sharding: Count
     context_memory: Bytes
@@ -38,4 +46,4 @@ class TrainingStack(Spec):
 
 TrainingStacks = Registry("training_stacks", {"stacks": "All"}, lambda family, facts, label: TrainingStack)
 """Every class of training stacks, by name."""
-STACKS = ("megatron", "megatron2021", "nemo", "fsdp", "fsdp_eager", "deepspeed", "jax")
+STACKS = ("megatron", "megatron2021", "megatron2022", "nemo", "fsdp", "fsdp_eager", "deepspeed", "jax")

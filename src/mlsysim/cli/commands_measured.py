@@ -16,7 +16,7 @@ from .app import Batch, Catalog, KvPrecision, Output, OutputOption, Precision, _
 def validate(
     context: typer.Context,
     subject: Annotated[
-        str, typer.Argument(help="kernels, collectives, serving, training, vision, energy, or all.")
+        str, typer.Argument(help="kernels, collectives, serving, training, vision, energy, inference, or all.")
     ] = "all",
     data: Annotated[
         Path | None,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import InvalidInputError, MLSysimError
+from ..errors import InvalidInputError, InvalidPlanError, MissingFactError
 from .app import NOT_FITTING, Catalog, Explain, Output, OutputOption, _chosen, _entry, _extend, _finish, app
 
 SUFFIX = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -35,8 +38,13 @@ Numbers = Annotated[str, typer.Option("--precision", "-p", help="Format of the p
 Zero = Annotated[int | None, typer.Option("--zero", help="Stage of ZeRO, 3 for FSDP; that of the stack unless said.")]
 Again = Annotated[str, typer.Option("--recompute", help="none, selective or full.")]
 Stack = Annotated[
-    str, typer.Option("--stack", help="megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed or jax.")
+    str, typer.Option("--stack", help="megatron, megatron2021, megatron2022, nemo, fsdp, fsdp_eager, deepspeed or jax.")
 ]
+ExpertTp = Annotated[
+    int | None, typer.Option("--etp", help="Tensor-parallel ranks of an expert; experts lie over all ranks of a stage.")
+]
+Weights = Annotated[str, typer.Option("--offload-param", help="Where weights lie under ZeRO 3: none, cpu or nvme.")]
+Late = Annotated[bool, typer.Option("--delayed-update", help="An offloaded update runs beside the next step.")]
 Offload = Annotated[str, typer.Option("--offload", help="Where optimizer states lie: none, cpu or nvme.")]
 Order = Annotated[str, typer.Option("--schedule", help="Pipeline: 1f1b, interleaved, gpipe, zero-bubble or dualpipe.")]
 Contexts = Annotated[str, typer.Option("--cp-kind", help="Context ranks exchange by ring, all_gather or ulysses.")]
@@ -65,17 +73,12 @@ def amount(text: str, name: str) -> float:
         value = float(found.group(1)) * SUFFIX[found.group(2)] if found else 0.0
     except ValueError:
         value = 0.0
-    if value <= 0:
+    if not 0 < value < math.inf:
         raise InvalidInputError(f"{name}: expected a positive count such as 15T or 300e9, found {text!r}")
     return value
 
 
-@app.command()
-def train(
-    context: typer.Context,
-    model: Annotated[
-        str | None, typer.Argument(help="A model of the zoo, or a YAML file of one; the file's with --config.")
-    ] = None,
+def _plan(
     hardware: Chip = "H100",
     gpus: Gpus = 8,
     tp: Tp = 1,
@@ -92,25 +95,52 @@ def train(
     stack: Stack = "megatron",
     lora_rank: Lora = None,
     optimizer: Update = "adam",
+    etp: ExpertTp = None,
     offload: Offload = "none",
+    offload_param: Weights = "none",
+    delayed_update: Late = False,
     schedule: Order = "1f1b",
     cp_kind: Contexts = "ring",
     shard_group: Group = None,
     recompute_layers: Some = None,
     padding: Padding = 0.0,
     straggler: Straggler = 1.0,
+    node: Node = None,
+    fabric: Fabric = "InfiniBand_NDR",
+) -> None:
+    """Options of how a step is split and run, which several commands have."""
+
+
+def _planned(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with those options after the model, in place of its ``**plan``."""
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    shared = [*inspect.signature(_plan, eval_str=True).parameters.values()]
+    every = [p.replace(kind=p.KEYWORD_ONLY) for p in (*own[:2], *shared, *own[2:])]
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in every}
+    return command
+
+
+@app.command()
+@_planned
+def train(
+    context: typer.Context,
+    model: Annotated[
+        str | None, typer.Argument(help="A model of the zoo, or a YAML file of one; the file's with --config.")
+    ] = None,
     tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of the whole run, such as 15T.")] = None,
     region: Annotated[str, typer.Option("--region", help="Grid or data centre, for energy and carbon.")] = "US_Avg",
     cloud_price: Annotated[
         float | None, typer.Option("--cloud-price", help="USD an hour of a chip; owning it unless said.")
     ] = None,
-    node: Node = None,
-    fabric: Fabric = "InfiniBand_NDR",
     config: Annotated[
         Path | None,
         typer.Option(
             "--config", help="A job's own file: Megatron-LM, NeMo, DeepSpeed or torchtitan.", show_default=False
         ),
+    ] = None,
+    vocab: Annotated[
+        int | None, typer.Option("--vocab", help="Words of the tokenizer, where --config does not tell.")
     ] = None,
     trace: Annotated[
         Path | None,
@@ -119,6 +149,7 @@ def train(
     explain: Explain = False,
     catalog: Catalog = None,
     output: OutputOption = None,
+    **plan: Any,
 ) -> None:
     """Training: time of a step kernel by kernel, memory of a chip, and the whole run where tokens are given."""
     from . import render_train
@@ -126,12 +157,11 @@ def train(
     chosen = _chosen(context, output)
     _extend(catalog)
     if config is not None:
-        step, machine, plan = _configured(context, config)
+        step, machine, asked = _configured(context, config)
     elif model is None:
         raise InvalidInputError("train: expected a model of the zoo, or --config FILE")
     else:
-        step, machine, plan = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len,
-                                    precision, zero, recompute, stack, lora_rank, _further(context))  # fmt: skip
+        step, machine, asked = _step(context)
     if trace is not None:
         from ..solvers.timeline import timeline
 
@@ -140,7 +170,6 @@ def train(
     if tokens is not None:
         from ..solvers.training_run import TrainingRunModel
 
-        asked = dict(plan)
         run = TrainingRunModel().solve(
             asked.pop("model"), machine, amount(tokens, "--tokens"), asked.pop("batch_size"), datacenter=region,
             cloud_usd_per_hour=cloud_price, **asked,
@@ -149,45 +178,21 @@ def train(
 
 
 @app.command()
+@_planned
 def memory(
     context: typer.Context,
     model: Model,
-    hardware: Chip = "H100",
-    gpus: Gpus = 8,
-    tp: Tp = 1,
-    pp: Pp = 1,
-    ep: Ep = 1,
-    cp: Cp = 1,
-    vp: Vp = 1,
-    batch_size: Batch = None,
-    micro_batch: Micro = 1,
-    seq_len: Length = 4096,
-    precision: Numbers = "bf16",
-    zero: Zero = None,
-    recompute: Again = "none",
-    stack: Stack = "megatron",
-    lora_rank: Lora = None,
-    optimizer: Update = "adam",
-    offload: Offload = "none",
-    schedule: Order = "1f1b",
-    cp_kind: Contexts = "ring",
-    shard_group: Group = None,
-    recompute_layers: Some = None,
-    padding: Padding = 0.0,
-    straggler: Straggler = 1.0,
-    node: Node = None,
-    fabric: Fabric = "InfiniBand_NDR",
     explain: Explain = False,
     catalog: Catalog = None,
     output: OutputOption = None,
+    **plan: Any,
 ) -> None:
     """Memory of the fullest chip of a training job, by use."""
     from . import render_train
 
     chosen = _chosen(context, output)
     _extend(catalog)
-    step, _, _ = _step(model, hardware, gpus, node, fabric, tp, pp, ep, cp, vp, batch_size, micro_batch, seq_len, precision,
-                       zero, recompute, stack, lora_rank, _further(context))  # fmt: skip
+    step, _, _ = _step(context)
     _finish(step, render_train.memory(step), chosen, explain)
 
 
@@ -218,6 +223,14 @@ def plan_training(
     ] = None,
     node: Node = None,
     fabric: Fabric = "InfiniBand_NDR",
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", help="1f1b, interleaved, zero-bubble or dualpipe; all are searched unless said."),
+    ] = None,
+    offload: Annotated[
+        str,
+        typer.Option("--offload", help="Where optimizer states lie: none, cpu, nvme, or any to search none and cpu."),
+    ] = "none",
     top: Annotated[int, typer.Option("--top", help="How many plans to show.")] = 5,
     catalog: Catalog = None,
     output: OutputOption = None,
@@ -234,10 +247,16 @@ def plan_training(
         if alone:
             raise InvalidInputError(f"{' and '.join(alone)}: give the tokens of the run too, such as --tokens 1T")
         machine = _machine(hardware, 64 if gpus is None else gpus, node, fabric)
-        found = best_plans(entry, machine, batch_size, seq_len, precision, stack, top)
+        found = best_plans(entry, machine, batch_size, seq_len, precision, stack, top, schedule=schedule,
+                           offload=None if offload == "any" else offload)  # fmt: skip
         shown, fits = render_train.plans(found), bool(found.plans)
     else:
         from ..solvers.training_budget import ranked_runs
+
+        if schedule is not None or offload != "none":
+            raise InvalidInputError(
+                "--schedule and --offload: whole runs search all schedules, with states on the chips; leave --tokens out"
+            )
 
         runs = ranked_runs(
             entry, [_machine(hardware, size, node, fabric) for size in _sizes(gpus, max_gpus)], amount(tokens, "--tokens"),
@@ -273,38 +292,35 @@ def _machine(hardware: str, gpus: int, node: str | None, fabric: str) -> Any:
         raise InvalidInputError(f"--gpus: expected a whole number of at least 1, found {gpus}")
     try:
         found = accelerators(device, gpus, node, fabric)
-    except MLSysimError as fault:
-        raise type(fault)(str(fault).replace("hardware.accelerators", "--gpus")) from None
+    except (InvalidInputError, MissingFactError) as fault:  # in the words of the command
+        named = str(fault).replace("hardware.accelerators", "--gpus").replace("hardware.node", "--node")
+        raise type(fault)(named) from None
     if found is not None:
         return found
     home = accelerators(device, 2, node, fabric).node
     return home.replace(accelerators_per_node=1.0) if gpus == 1 else Systems[home.id]
 
 
-FURTHER = {"optimizer": "optimizer", "offload": "offload", "schedule": "schedule", "cp_kind": "context_parallel",
+FURTHER = {"optimizer": "optimizer", "etp": "expert_tp", "offload": "offload", "offload_param": "offload_param",
+           "delayed_update": "delayed_update", "schedule": "schedule", "cp_kind": "context_parallel",
            "shard_group": "shard_group", "recompute_layers": "recompute_layers", "padding": "padding_share",
            "straggler": "straggler_factor"}  # fmt: skip
 """Options and the arguments of the step that they set."""
 
 
-def _further(context: typer.Context) -> dict[str, Any]:
-    return {argument: context.params[option] for option, argument in FURTHER.items()}
-
-
-def _step(model: str, hardware: str, gpus: int, node: str | None, fabric: str, tp: int, pp: int, ep: int, cp: int, vp: int,
-          batch: int | None, micro: int, seq_len: int, precision: str, zero: int | None, recompute: str, stack: str,
-          lora: int | None, further: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:  # fmt: skip
+def _step(context: typer.Context) -> tuple[Any, Any, dict[str, Any]]:
+    """The step that the options of a command describe."""
     from ..solvers.training_step import TrainingStepModel
 
-    machine = _machine(hardware, gpus, node, fabric)
-    data = max(gpus // max(tp * pp * cp, 1), 1)
-    least = data * micro * (2 * pp if pp > 1 else 1)
-    plan: dict[str, Any] = dict(
-        model=_entry("models", model), batch_size=least if batch is None else batch,
-        microbatch_size=micro, precision=precision, tp_size=tp, pp_size=pp, ep_size=ep, cp_size=cp, v_stages=vp, zero_stage=zero,
-        activation_recomputation=recompute, seq_len=seq_len, stack=stack, lora_rank=lora,
-        **further,
-    )  # fmt: skip
+    said = context.params
+    machine = _machine(said["hardware"], said["gpus"], said["node"], said["fabric"])
+    tp, pp, cp, micro = (said[name] for name in ("tp", "pp", "cp", "micro_batch"))
+    data = max(said["gpus"] // max(tp * pp * cp, 1), 1)
+    least = data * max(micro, 1) * (2 * pp if pp > 1 else 1)
+    batch = said["batch_size"]
+    plan = {"model": _entry("models", said["model"]), "batch_size": least if batch is None else batch,
+            "microbatch_size": micro, "seq_len": said["seq_len"]}  # fmt: skip
+    plan |= {argument: said[option] for option, argument in OVERRIDING.items()}
     return TrainingStepModel().solve(fleet=machine, **plan), machine, plan
 
 
@@ -312,6 +328,23 @@ OVERRIDING = {"tp": "tp_size", "pp": "pp_size", "ep": "ep_size", "cp": "cp_size"
               "zero": "zero_stage", "recompute": "activation_recomputation", "stack": "stack", "lora_rank": "lora_rank",
               **FURTHER}  # fmt: skip
 """Options of the command that count more than a job's file, and the arguments they set."""
+
+
+ASKED = {"seq_len": "--seq-len", "gpus": "--gpus", "vocab": "--vocab", "batch_size": "--batch-size",
+         "microbatch_size": "--micro-batch"}  # fmt: skip
+"""Arguments that a reader of files asks for, and options that give them."""
+
+
+def _own_words(text: str) -> str:
+    """What to pass, as the command line names it.
+
+    Examples:
+        >>> _own_words("the size is not told; pass vocab= or model=")
+        'the size is not told; pass --vocab or name a model of the zoo before --config'
+    """
+    text = re.sub(r"\b(seq_len|gpus|vocab|batch_size|microbatch_size)=", lambda found: ASKED[found[1]] + " ", text)
+    text = re.sub(r"(?:pass )?\bmodel=", "name a model of the zoo before --config", text)
+    return re.sub(r" +(?=[;,.]|$| )", "", text)
 
 
 def _configured(context: typer.Context, path: Path) -> tuple[Any, Any, dict[str, Any]]:
@@ -322,10 +355,13 @@ def _configured(context: typer.Context, path: Path) -> tuple[Any, Any, dict[str,
     said = {name: value for name, value in context.params.items()
             if (place := context.get_parameter_source(name)) is not None and place.name == "COMMANDLINE"}  # fmt: skip
     model = said.get("model")
-    found = training_question(
-        path, model=None if model is None else _entry("models", model), gpus=said.get("gpus"),
-        seq_len=said.get("seq_len"), batch_size=said.get("batch_size"), microbatch_size=said.get("micro_batch"),
-    )  # fmt: skip
+    try:
+        found = training_question(
+            path, model=None if model is None else _entry("models", model), gpus=said.get("gpus"), vocab=said.get("vocab"),
+            seq_len=said.get("seq_len"), batch_size=said.get("batch_size"), microbatch_size=said.get("micro_batch"),
+        )  # fmt: skip
+    except (InvalidInputError, InvalidPlanError, MissingFactError) as fault:
+        raise type(fault)(_own_words(str(fault))) from None
     for entry in (*(f"not understood: {flag}" for flag in found.not_understood), *found.remarks):
         typer.echo(entry, err=True)
     machine = _machine(context.params["hardware"], found.gpus, context.params["node"], context.params["fabric"])

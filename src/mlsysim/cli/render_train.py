@@ -18,8 +18,7 @@ def training(step: Any, run: Any = None) -> Shown:
     rows = [
         ("step", shown(i.step_latency_total, "second"), f"90 % interval {shown(low, 'second')} to {shown(high, 'second')}; "
          f"light {shown(i.ideal_latency, 'second')}"),
-        ("throughput", f"{shown(i.tokens_per_second, '1')} token/s", f"{shown(i.tokens_per_second / i.chips, '1')} a chip, "
-         f"batch {float(i.batch):g} of {float(i.tokens_per_sample):g} tokens"),
+        _throughput(i),
         ("MFU", f"{float(i.mfu):.1%}", f"HFU {float(i.hfu):.1%} of the {shown(i.peak, 'flop/second')} peak"),
         *_memory_rows(i),
     ]  # fmt: skip
@@ -32,7 +31,8 @@ def training(step: Any, run: Any = None) -> Shown:
         "scenario": f"{step.question.arguments['model'].id} on {float(i.chips):g} chips",
         "model": step.question.arguments["model"].id, "chips": float(i.chips), "feasible": bool(step.feasible),
         "bottleneck": step.bottleneck, "step_s": float(i.step_latency_total), "step_low_s": float(low), "step_high_s": float(high),
-        "light_s": float(i.ideal_latency), "tokens_per_s": float(i.tokens_per_second), "mfu": float(i.mfu), "hfu": float(i.hfu),
+        "light_s": float(i.ideal_latency), "tokens_per_s": _finite(i.tokens_per_second),
+        "samples_per_s": float(i.effective_throughput), "mfu": float(i.mfu), "hfu": float(i.hfu),
         "memory_gb": float(i.memory_per_device) / 1e9, "memory_available_gb": float(i.memory_capacity) / 1e9,
         **{f"{name}_ranks": value for name, value in ranks.items()}, "stack": step.stack,
         "breakdown": {name: float(share) for name, share in step.breakdown().items()}, "notes": list(step.notes),
@@ -56,6 +56,18 @@ def training(step: Any, run: Any = None) -> Shown:
                  "carbon_kg": _finite(r.operational_carbon), "cost_usd": _finite(r.cost)}  # fmt: skip
     return Shown(f"{data['model']} trained on {float(i.chips):g} chips ({step.stack})", _verdict(step, run), rows,
                  [*step.notes, *(() if run is None else run.notes)], _hint(step), data)  # fmt: skip
+
+
+def _throughput(i: Any) -> tuple[str, str, str]:
+    """Tokens a second; samples of a model that reads none."""
+    rate, what, size = i.tokens_per_second, "token", f" of {float(i.tokens_per_sample):g} tokens"
+    if i.tokens_per_sample != i.tokens_per_sample:
+        rate, what, size = i.effective_throughput, "sample", ""
+    return (
+        "throughput",
+        f"{shown(rate, '1')} {what}/s",
+        f"{shown(rate / i.chips, '1')} a chip, batch {float(i.batch):g}{size}",
+    )
 
 
 def memory(step: Any) -> Shown:
@@ -90,12 +102,22 @@ def _memory_rows(i: Any) -> list[tuple[str, str, str]]:
     ]
 
 
+def described(plan: Any) -> str:
+    """A plan in words."""
+    words = [f"{name} {plan[name]}" for name in ("tp", "pp", "cp", "ep")]
+    if plan["pp"] > 1:
+        words.append(plan["schedule"] + (f" of {plan['chunks']} chunks" if plan["chunks"] > 1 else ""))
+    words += [f"micro-batch {plan['microbatch']}", f"recompute {plan['recompute']}", f"ZeRO {plan['zero']}"]
+    if plan["offload"] != "none":
+        words.append(f"offload {plan['offload']}")
+    return " ".join(words)
+
+
 def plans(found: Any) -> Shown:
     """The answer of ``mlsysim plan-training``."""
     rows = [
         (f"{place}.", shown(plan["step"], "second"),
-         f"tp {plan['tp']} pp {plan['pp']} cp {plan['cp']} ep {plan['ep']} micro-batch {plan['microbatch']} recompute {plan['recompute']} "
-         f"ZeRO {plan['zero']}; MFU {plan['mfu']:.1%}, {shown(plan['memory'], 'byte')}")
+         f"{described(plan)}; MFU {plan['mfu']:.1%}, {shown(plan['memory'], 'byte')}")
         for place, plan in enumerate(found.plans, 1)
     ]  # fmt: skip
     verdict = ["FITS: the fastest plans that fit are below."] if found.plans else ["DOES NOT FIT: no plan fits."]
@@ -112,9 +134,9 @@ def plans(found: Any) -> Shown:
         found.title,
         verdict,
         rows,
-        [f"{found.tried} plans tried"],
+        [*found.why, f"{found.tried} plans tried"],
         hint,
-        {"plans": found.plans, "tried": found.tried, "feasible": bool(found.plans)},
+        {"plans": found.plans, "why": list(found.why), "tried": found.tried, "feasible": bool(found.plans)},
     )
 
 
@@ -128,8 +150,7 @@ def runs(found: Any, top: int) -> Shown:
         over = f"; {run['over']:.0%} beyond" if run["over"] > 0 else ""
         rows.append((f"{place}.", f"{run['chips']} chips", f"{run['days']:.1f} days, nine in ten within {run['days_late']:.1f}; "
                      f"{shown(_known(run['cost_usd']), 'USD')}, {_tonnes(run['carbon_kg'])}{over}"))  # fmt: skip
-        rows.append(("", "", f"tp {plan['tp']} pp {plan['pp']} cp {plan['cp']} ep {plan['ep']} micro-batch {plan['microbatch']} "
-                     f"recompute {plan['recompute']} ZeRO {plan['zero']}; MFU {plan['mfu']:.1%}"))  # fmt: skip
+        rows.append(("", "", f"{described(plan)}; MFU {plan['mfu']:.1%}"))
     if best:
         verdict = [f"DONE in {best[0]['days']:.1f} days on {best[0]['chips']} chips; the {found.order} first."]
     elif listed:

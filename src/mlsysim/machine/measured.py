@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,12 +18,13 @@ from ..catalog.efficiency import ANY, Family, Fit, family
 from ..catalog.hardware import Device
 from ..errors import InvalidInputError, MissingFactError, nearest, normalised
 from ..physics import is_recording
+from ..physics.choice import either, maximum
 from ..physics.gemm import smooth_maximum
 from ..physics.memory_kernels import gather_time, streaming_time
 from ..units import Seconds
-from ..workloads.operators import larger
 from . import collectives
 from .chip import Chip, chip_of
+from .exchange import NORMAL, exchange_operator
 from .operators import Operator, Operators, kv_bytes, numbers
 
 STACKS = ("ideal", "vllm", "trtllm", "sglang")
@@ -41,8 +41,7 @@ Chosen = tuple[Fit, float, tuple[str, ...]]
 """A fit, what to add to its sigma in quadrature, and notes on what stood in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """A predicted time, the standard deviation of its log error, and its speed of light."""
 
     time: Seconds
@@ -86,7 +85,7 @@ class MeasuredMachine:
             if kernel not in known:
                 raise InvalidInputError(f"kernel of {name}: expected one of {', '.join(known)}, found {kernel!r}")
         self.operators = Operators(self.chip)
-        self._fits: dict[tuple[str, str], Chosen] = {}
+        self._fits: dict[tuple[str, str, str | None], Chosen] = {}
         self._cache: dict[Any, Timing] = {}
 
     # -- dense and expert products -------------------------------------------------------------------------------
@@ -186,13 +185,15 @@ class MeasuredMachine:
         """A recurrence over tokens (state-space layer) in one fused kernel, by its FLOPs and bytes."""
         return self._stream(bytes, count, flops)
 
-    def _stream(self, traffic: Any, count: Any, flops: Any = 0.0) -> Timing:
+    def _stream(self, traffic: Any, count: Any, flops: Any = None) -> Timing:
         fit, wider, notes = self._fit("streaming", ANY)
-        p, traffic, flops = fit.values, numbers(traffic), numbers(flops)
+        p, traffic = fit.values, numbers(traffic)
         time = streaming_time(traffic, self.chip.bandwidth, p["memory"], p["launch"])
-        vector = self.chip.peak("fp32")[0]
-        floor = larger(traffic / self.chip.bandwidth, flops / vector)
-        time = larger(time, p["launch"] + flops / (p["compute"] * vector))
+        floor = traffic / self.chip.bandwidth
+        if flops is not None:
+            flops, vector = numbers(flops), self.chip.peak("fp32")[0]
+            floor = maximum(floor, flops / vector)
+            time = maximum(time, p["launch"] + flops / (p["compute"] * vector))
         if self.chip.dispatch:
             time = smooth_maximum(time, self.chip.dispatch, 6.0)
         return self._timing(time * count, floor * count, fit, wider, notes)
@@ -229,27 +230,30 @@ class MeasuredMachine:
         link: Any,
         latency: Any,
     ) -> Timing:
-        message, ranks = np.asarray(message, dtype=np.float64), np.asarray(ranks, dtype=np.float64)
+        message, ranks = numbers(message), numbers(ranks)
         if domain == "cross":
             return self._across(kind, message, ranks, np.asarray(nodes, dtype=np.float64), algorithm, link, latency)
         if domain not in ("node", "rack"):
             raise InvalidInputError(f"domain: expected node, rack or cross, found {domain!r}")
-        name = "all_to_all" if kind == "p2p" else kind
+        name = "all_gather" if kind == "p2p" else kind
         if name not in collectives.PASSES:
             raise InvalidInputError(f"collective: expected one of {', '.join(collectives.KINDS)}, found {kind!r}")
         fit, wider, notes = self._fit(name, ANY, algorithm)
-        link, switch = collectives.link_of(self.chip, link)
+        wire = collectives.link_of(self.chip, link)
         extra = 0.0 if latency is None or latency == self.chip.link_latency else latency
         if kind == "p2p":
-            time = collectives.library(fit.values, "p2p", message, 2.0, link, False)
-            notes = (*notes, "point to point timed as an all-to-all of two ranks")
+            latency_of = fit.values["latency"]
+            fit, wider, told = self._fit("p2p", ANY)
+            notes, time = (*notes, *told), collectives.message_time(latency_of, fit.values["bulk"], message, wire)
         else:
-            time = collectives.timer(fit.kernel)(fit.values, kind, message, ranks, link, switch)
-        floor = collectives.wire_bytes(kind, message, ranks, switch) / link
-        time = time + extra * np.maximum(ranks - 1, 0.0)
-        return _wider(
-            self._timing(time, floor, fit, wider, notes), np.where((ranks > 16) | (kind == "p2p"), OUTSIDE, 0.0), ""
-        )
+            time = collectives.timer(fit.kernel)(fit.values, kind, message, ranks, wire)
+        fastest = either(ranks > collectives.PAIR, min(wire.bandwidth, wire.beyond), wire.bandwidth)
+        floor = collectives.wire_bytes(kind, message, ranks, wire.switch) / fastest
+        time = time + extra * maximum(ranks - 1, 0.0)
+        timing = self._timing(time, floor, fit, wider, notes)
+        if kind == "p2p" or not np.any(ranks > 16):
+            return timing
+        return _wider(timing, np.where(ranks > 16, OUTSIDE, 0.0), "")
 
     def _across(
         self, kind: str, message: Any, ranks: Any, nodes: Any, algorithm: str | None, link: Any, latency: Any
@@ -270,7 +274,10 @@ class MeasuredMachine:
         )
         if kind == "p2p":
             steps = np.ones_like(nodes)
-        across = np.where(nodes > 1, steps * hop + sent / (fit.values["bulk"] * link), 0.0)
+        # A rank alone on its node pays the library's own latency too; others pay it in the step inside the node.
+        near = self._fit("all_gather" if kind == "p2p" else kind, ANY, algorithm)[0].values.get("latency", 0.0)
+        own = np.where(inside_ranks > 1, 0.0, near) if kind != "p2p" else near
+        across = np.where(nodes > 1, own + steps * hop + sent / (fit.values["bulk"] * link), 0.0)
         floor = np.where(nodes > 1, sent / link, 0.0)
         outer = self._timing(across, floor, fit, wider, (*notes, "network terms assumed, not fitted"))
         if kind == "p2p":
@@ -282,6 +289,16 @@ class MeasuredMachine:
         spread = np.sqrt((inner.sigma * inner_time) ** 2 + (outer.sigma * outer.time) ** 2) / np.maximum(total, 1e-30)
         floor = np.maximum(np.where(alone, inner.floor, 0.0), outer.floor)
         return Timing(_plain(total), _plain(spread), (*inner.notes, *outer.notes), _plain(floor))
+
+    def exchange(
+        self, phase: str, tokens: Any, hidden: Any, topk: Any, experts: Any, ranks: Any, nodes: Any = 1.0,
+        network: Any = None, kernel: str = NORMAL, link_bandwidth: Any = None, most_nodes: Any = math.inf,
+    ) -> Timing:  # fmt: skip
+        """Tokens to the ranks of their experts or back: :func:`~mlsysim.machine.exchange.exchange_operator`."""
+        args = (phase, tokens, hidden, topk, experts, ranks, nodes, network, kernel, link_bandwidth, most_nodes)
+        return self._timed(
+            ("exchange", *args), lambda: self.run(exchange_operator(self.chip, *args), kernel=f"{kernel}/{phase}")
+        )
 
     # -- fits ----------------------------------------------------------------------------------------------------
 
@@ -300,13 +317,15 @@ class MeasuredMachine:
 
     def _fit(self, name: str, variant: str, kernel: str | None = None) -> Chosen:
         """The fit of a family for this device, what to add to its sigma, and notes on what stood in."""
-        wanted = kernel or ""
-        key = (name, f"{variant}|{wanted}")
-        if key not in self._fits:
+        key = (name, variant, kernel)
+        found = self._fits.get(key)
+        if found is None:
             entry = self._family(name)
             chosen = kernel or self.kernel(name, variant)
             # The latency of a collective is that of the node more than of the chip: no other generation stands in.
-            near = self.chip.generations[: 1 if name in collectives.PASSES else None]
+            near = self.chip.generations
+            if name in collectives.PASSES or chosen.endswith("_eager"):  # launched from the host, so the host counts
+                near = (collectives.scope_of(self.chip, chosen),)
             fit = entry.choose(self.chip.names, near, chosen)
             notes: tuple[str, ...] = ()
             wider = 0.0
@@ -325,43 +344,48 @@ class MeasuredMachine:
             if self.chip.generation == "other" and fit.source.kind == "fitted":
                 wider = float(np.hypot(wider, OTHER))
                 notes = (*notes, f"{name}: the form was fitted on NVIDIA devices")
-            self._fits[key] = (fit, wider, (*self.chip.notes, *notes))
-        return self._fits[key]
+            found = self._fits[key] = (fit, wider, (*self.chip.notes, *notes))
+        return found
 
     def run(self, operator: Operator, count: Any = 1.0, kernel: str | None = None) -> Timing:
         """An operator, ``count`` times; ``kernel`` names the kernel, else the stack does."""
         fit = self._fit(operator.family, operator.precision, kernel)
-        return self._told(operator, operator.run(fit[0].values) * count, operator.floor * count, operator.outside, fit)
+        time, floor = operator.run(fit[0].values) * count, operator.floor * count
+        return self._told(operator.family, time, floor, operator.outside, operator.notes, fit)
 
-    def _told(self, operator: Operator, time: Any, floor: Any, outside: Any, fit: Chosen) -> Timing:
+    def _told(self, name: str, time: Any, floor: Any, outside: Any, notes: tuple[str, ...], fit: Chosen) -> Timing:
         """A timing of an operator, wider where its shape lies beyond those measured."""
-        timing = self._timing(time, floor, fit[0], fit[1], (*fit[2], *operator.notes))
+        timing = self._timing(time, floor, fit[0], fit[1], (*fit[2], *notes) if notes else fit[2])
         if outside is False or not np.any(outside):
             return timing
-        return _wider(timing, np.where(outside, OUTSIDE, 0.0), f"{operator.family}: shapes beyond those measured")
+        return _wider(timing, np.where(outside, OUTSIDE, 0.0), f"{name}: shapes beyond those measured")
 
     def look_ahead(self, products: Iterable[tuple[Any, Any, Any, str]]) -> None:
         """Work out at once the products (m, n, k, precision) that :meth:`gemm` is about to be asked for, one by one."""
         if is_recording():
             return
-        wanted: dict[str, dict[tuple[Any, Any, Any], None]] = {}
+        wanted: dict[str, dict[tuple[Any, Any, Any], Any]] = {}
         for m, n, k, precision in products:
             if not isinstance(m, float) or not isinstance(n, float):
                 return  # arrays are worked out in blocks as they are
-            if _product(m, n, k, precision) not in self._cache:
-                wanted.setdefault(precision, {})[m, n, k] = None
+            key = _product(m, n, k, precision)
+            if key not in self._cache:
+                wanted.setdefault(precision, {})[m, n, k] = key
         for precision, shapes in wanted.items():
             if len(shapes) == 1:
                 continue
+            product = self.operators.product(precision)
+            fit = self._fit(product.number.family, product.name)
             m, n, k = np.array(list(shapes)).T
-            operator = self.operators.gemm(m, n, k, precision)
-            fit = self._fit(operator.family, operator.precision)
-            columns = (operator.run(fit[0].values).tolist(), operator.floor.tolist(), operator.outside.tolist())
-            for shape, time, floor, outside in zip(shapes, *columns, strict=True):
-                self._keep(_product(*shape, precision), self._told(operator, time, floor, outside, fit))
+            times = product.time(fit[0].values, m, n, k).tolist()
+            for (shape, key), time in zip(shapes.items(), times, strict=True):
+                outside = product.outside(*shape)
+                told = self._told(product.number.family, time, product.floor(*shape), outside, product.notes, fit)
+                self._keep(key, told)
 
     def _timing(self, time: Any, floor: Any, fit: Fit, wider: float, notes: tuple[str, ...]) -> Timing:
-        time, floor = _plain(time), _plain(floor)
+        if type(time) is not float or type(floor) is not float:
+            time, floor = _plain(time), _plain(floor)
         if type(time) is float:  # the common case, without NumPy
             sigma: Any = fit.sigma[bisect_left(EDGES_LIST, time)]
             return Timing(time, math.hypot(sigma, wider) if wider else sigma, notes, floor)

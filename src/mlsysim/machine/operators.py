@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidInputError, nearest
 from ..physics.attention_kernels import causal_pairs
-from ..workloads.operators import either, larger, smaller
+from ..physics.choice import either, maximum, minimum
 from . import kernels
 from .chip import Chip
 
@@ -56,7 +56,7 @@ FORMATS: Mapping[str, Format] = {
     "mxfp4": Format("gemm_nvfp4", "fp4", 0.53125, 0.53125, 1.0),
     "int8": Format("gemm_int8", "int8", 1.0, 1.0, 1.0),
     "w4a16": Format("gemm_w4a16", "bf16", 2.0, 0.53125),
-    "w8a16": Format("gemm_w8a16", "bf16", 2.0, 1.0),
+    "w8a16": Format("gemm_w8a16", "bf16", 2.0, 1.0, 1.0),
 }
 MOE_FORMATS: Mapping[str, Format] = {
     "bf16": Format("moe", "bf16", 2.0, 2.0),
@@ -104,6 +104,33 @@ def format_of(table: Mapping[str, Format], precision: str, weight: str | None = 
     return name, table[name]
 
 
+class Product(NamedTuple):
+    """Products y[m, n] = x[m, k] W[n, k] in one format on one chip."""
+
+    chip: Chip
+    name: str
+    number: Format
+    peak: float
+    notes: tuple[str, ...]
+
+    def time(self, p: Mapping[str, float], m: Any, n: Any, k: Any) -> Any:
+        """Seconds under the parameters of a kernel."""
+        c, number = self.chip, self.number
+        operand = (number.activation, number.weight, 2.0)
+        return kernels.distinct(
+            (m, n, k), lambda a, b, d: kernels.gemm(p, c, a, b, d, self.peak, operand, number.quantise)
+        )
+
+    def floor(self, m: Any, n: Any, k: Any) -> Any:
+        """Speed of light."""
+        traffic = m * k * self.number.activation + n * k * self.number.weight + 2 * m * n
+        return maximum(2 * m * n * k / self.peak, traffic / self.chip.bandwidth)
+
+    def outside(self, m: Any, n: Any, k: Any) -> Any:
+        """Where no kernel was measured."""
+        return (m > 32768) | (n > 262144) | (k > 262144)
+
+
 @dataclass(frozen=True, slots=True)
 class Operators:
     """The operators of one chip."""
@@ -128,21 +155,18 @@ class Operators:
 
     def gemm(self, m: Any, n: Any, k: Any, precision: str, weight: str | None = None) -> Operator:
         """y[m, n] = x[m, k] W[n, k], with the quantisation of x where the format needs it."""
+        product = self.product(precision, weight)
+        m, n, k = numbers(m), numbers(n), numbers(k)
+        floor, outside = product.floor(m, n, k), product.outside(m, n, k)
+        return Operator(
+            product.number.family, lambda p: product.time(p, m, n, k), floor, product.name, product.notes, outside
+        )
+
+    def product(self, precision: str, weight: str | None = None) -> Product:
+        """Products in a format on the chip."""
         name, number, told = self._native(FORMATS, *format_of(FORMATS, precision, weight))
         peak, notes = self._peak(number.rate)
-        c = self.chip
-        operand = (number.activation, number.weight, 2.0)
-        m, n, k = numbers(m), numbers(n), numbers(k)
-        traffic = m * k * number.activation + n * k * number.weight + 2 * m * n
-        floor = larger(2 * m * n * k / peak, traffic / c.bandwidth)
-
-        def run(p: Mapping[str, float]) -> Any:
-            return kernels.distinct(
-                (m, n, k), lambda a, b, d: kernels.gemm(p, c, a, b, d, peak, operand, number.quantise)
-            )
-
-        outside = (m > 32768) | (n > 262144) | (k > 262144)
-        return Operator(number.family, run, floor, name, told + notes, outside)
+        return Product(self.chip, name, number, peak, told + notes)
 
     def context_attention(
         self, batch: Any, new: Any, cached: Any, heads: Any, kv_heads: Any, head_dim: Any, window: Any,
@@ -155,7 +179,7 @@ class Operators:
         seen = UNBOUNDED if window is None else either(window > 0, window, UNBOUNDED)
         pairs = causal_pairs(new, cached, seen) if causal else new * (cached + new)
         traffic = batch * (2 * new * heads * (head_dim + value) + 2 * kv_heads * (head_dim + value) * new * size)
-        floor = larger(2 * batch * heads * pairs * (head_dim + value) / peak, traffic / c.bandwidth)
+        floor = maximum(2 * batch * heads * pairs * (head_dim + value) / peak, traffic / c.bandwidth)
         args = (batch, new, cached, heads, kv_heads, head_dim, seen, peak, size, causal, value_dim)
         family = "context_attention" if value_dim is None else "mla_context"
         return Operator(
@@ -171,7 +195,7 @@ class Operators:
         c, size = self.chip, kv_bytes(kv_precision)
         value = head_dim if value_dim is None else value_dim
         seen = UNBOUNDED if window is None else either(window > 0, window, UNBOUNDED)
-        read = smaller(context, seen)
+        read = minimum(context, seen)
         floor = batch * kv_heads * read * (head_dim + value) * size / c.bandwidth
         args = (batch, context, heads, kv_heads, head_dim, seen, peak, size, value_dim)
         family = "generation_attention" if value_dim is None else "mla_generation"
@@ -193,11 +217,11 @@ class Operators:
         peak, notes = self._peak(number.rate)
         c = self.chip
         operand = (number.activation, number.weight)
-        rows = larger(tokens * topk / ep, 1.0)
-        busy = smaller(larger(experts / ep, 1.0), rows)
+        rows = maximum(tokens * topk / ep, 1.0)
+        busy = minimum(maximum(experts / ep, 1.0), rows)
         work = 2 * rows * matrices * hidden * ffn / tp
         traffic = busy * matrices * hidden * ffn / tp * number.weight
-        floor = larger(work / peak, traffic / c.bandwidth)
+        floor = maximum(work / peak, traffic / c.bandwidth)
         args = (tokens, hidden, ffn, experts, topk, tp, ep, peak, operand, matrices, imbalance, active)
         return Operator("moe", lambda p: kernels.moe(p, c, *args), floor, name, told + notes)
 

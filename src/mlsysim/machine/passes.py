@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import MissingFactError
+from ..physics.choice import maximum, minimum, root
 from ..physics.memory import sum_of_times
-from ..units import Bytes, BytesPerSecond, Count, Flop, Seconds
+from ..units import BytesPerSecond, Count, Seconds
 from ..workloads.language import kernels
-from ..workloads.operators import Operator, larger, smaller
+from ..workloads.operators import Operator
+from .exchange import LOW_LATENCY, NORMAL
 from .measured import MeasuredMachine, Timing
 
 COMMON = 0.5
@@ -30,8 +32,7 @@ class Links:
     across_latency: Seconds | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(NamedTuple):
     """One operator with the time of all its runs, and its speed of light."""
 
     operator: Operator
@@ -70,56 +71,67 @@ def time_pass(machine: MeasuredMachine, operators: Sequence[Operator], links: Li
         operators: what one rank runs
         links: how ranks talk; the device's own link if not given
     """
+    links, rates, bandwidth = links or Links(), Rates(machine), machine.chip.bandwidth
     machine.look_ahead((o.m, o.n, o.k, o.precision) for o in operators if o.kind == "gemm")
-    done = tuple(_timed(machine, operator, links or Links()) for operator in operators)
+    done: list[Timed] = []
     compute: Any = 0.0
     memory: Any = 0.0
     communication: Any = 0.0
     alone: Any = 0.0
     together: Any = 0.0
     launches: Any = 0.0
-    floor: Any = 0.0
-    for one in done:
-        error = one.sigma * one.time
-        launches = launches + kernels(one.operator) * one.operator.count
-        floor = floor + one.floor
-        alone = alone + error**2
-        together = together + error
-        if one.operator.kind == "collective":
-            communication = communication + one.time
-            continue
-        bound = one.compute_floor > one.memory_floor
-        if isinstance(bound, np.ndarray):
-            compute, memory = compute + np.where(bound, one.time, 0.0), memory + np.where(bound, 0.0, one.time)
-        elif bound:
-            compute = compute + one.time
+    light: Any = 0.0
+    for o in operators:
+        time, sigma, notes, floor = time_operator(machine, o, links)
+        # Arithmetic at the peak, and weights with cache at the full bandwidth; activations may live in caches.
+        if o.kind in PRODUCTS:
+            busy, moving = o.flops / rates[o.precision], o.weight_bytes / bandwidth
+        elif o.kind == "collective":
+            busy, moving = 0.0, 0.0
         else:
-            memory = memory + one.time
+            busy, moving = o.flops / rates["bf16"], o.read_bytes / bandwidth
+        count = o.count
+        floor = maximum(floor, maximum(busy, moving)) * count
+        time = maximum(time * count, floor)
+        done.append(Timed(o, time, sigma, floor, busy, moving, notes))
+        error = sigma * time
+        launches = launches + kernels(o) * count
+        light = light + floor
+        alone = alone + error * error
+        together = together + error
+        bound = busy > moving
+        if o.kind == "collective":
+            communication = communication + time
+        elif isinstance(bound, np.ndarray):
+            compute, memory = compute + np.where(bound, time, 0.0), memory + np.where(bound, 0.0, time)
+        elif bound:
+            compute = compute + time
+        else:
+            memory = memory + time
     # Errors of one kernel are shared by all of its runs, and partly by all kernels of a device.
-    sigma = np.sqrt((1 - COMMON) * alone + COMMON * np.square(together)) / (compute + memory + communication)
-    notes = tuple(dict.fromkeys(note for one in done for note in one.notes if note))
-    return PassTime(done, compute, memory, communication, floor, launches, sigma, notes)
+    sigma = root((1 - COMMON) * alone + COMMON * (together * together)) / (compute + memory + communication)
+    told = dict.fromkeys([one.notes for one in done])
+    notes = tuple(dict.fromkeys([note for few in told for note in few if note]))
+    return PassTime(tuple(done), compute, memory, communication, light, launches, sigma, notes)
 
 
-def _timed(machine: MeasuredMachine, o: Operator, links: Links) -> Timed:
-    timing = time_operator(machine, o, links)
-    time, floor = timing.time * o.count, timing.floor * o.count
-    compute, memory = _bounds(machine, o)
-    floor = larger(floor, larger(compute, memory) * o.count)
-    return Timed(o, larger(time, floor), timing.sigma, floor, compute, memory, timing.notes)
+class Rates(dict[str, float]):
+    """Peak that arithmetic in a format reaches on a chip, by format; looked up once a pass."""
+
+    def __init__(self, machine: MeasuredMachine) -> None:
+        super().__init__()
+        self.chip = machine.chip
+
+    def __missing__(self, precision: str) -> float:
+        """Look it up."""
+        self[precision] = peak = self.chip.peak(RATES.get(precision, "bf16"))[0]
+        return peak
 
 
-def _bounds(machine: MeasuredMachine, o: Operator) -> tuple[Seconds, Seconds]:
-    """Arithmetic at the peak, and weights with cache at the full bandwidth; activations may live in caches."""
-    if o.kind == "collective":
-        return 0.0, 0.0
-    chip = machine.chip
-    rate = RATES.get(o.precision, "bf16") if o.kind in ("gemm", "moe") else "bf16"
-    compute: Flop = o.flops / chip.peak(rate)[0]
-    moved: Bytes = o.weight_bytes if o.kind in ("gemm", "moe") else o.read_bytes
-    return compute, moved / chip.bandwidth
-
-
+PRODUCTS = ("gemm", "moe")
+"""Kinds that stream weights."""
+STREAMS = ("elementwise", "norm", "softmax")
+"""Kinds that stream activations and do next to no arithmetic."""
 RATES = {
     "fp8": "fp8", "fp8_static": "fp8", "fp8_block": "fp8", "int8": "int8", "nvfp4": "fp4", "mxfp4": "fp4",
     "fp32": "fp32", "tf32": "tf32", "w4a8": "fp8",
@@ -131,6 +143,8 @@ def time_operator(machine: MeasuredMachine, o: Operator, links: Links) -> Timing
     """One run of an operator on a device."""
     if o.kind == "gemm":
         return machine.gemm(o.m, o.n, o.k, o.precision)
+    if o.kind in STREAMS:
+        return machine.elementwise(o.bytes)
     if o.kind == "moe":
         return machine.moe(o.m, o.k, o.n, o.experts, o.topk, 1.0, o.ranks, o.precision, active=o.active, gated=o.groups == 3)  # fmt: skip
     if o.kind == "attention_decode":
@@ -152,11 +166,26 @@ def time_operator(machine: MeasuredMachine, o: Operator, links: Links) -> Timing
     return machine.elementwise(o.bytes)
 
 
+EXCHANGES = ("hopper", "blackwell")
+"""Generations whose stacks exchange tokens of experts by kernels made for it: few tokens by those of low latency."""
+STACKS_WITH_EXCHANGE = ("ideal", "vllm", "sglang")
+"""Stacks that can run those of DeepEP; TensorRT-LLM has its own."""
+EXCHANGED = {"experts_dispatch": "dispatch", "experts_combine": "combine"}
+"""Operators that exchange tokens, and which way these go."""
+
+
 def _collective(machine: MeasuredMachine, o: Operator, links: Links) -> Timing:
     """A collective: inside the scale-up domain while the ranks fit in it, else across."""
-    near = machine.collective(o.collective, o.message, o.ranks, link_bandwidth=links.inside, link_latency=None)
     domain = links.domain if links.domain is not None else machine.chip.link_domain
     far = o.ranks > domain if domain is not None else False
+    made = machine.stack in STACKS_WITH_EXCHANGE and machine.chip.generation in EXCHANGES
+    if made and o.name in EXCHANGED and not (np.any(far) and links.across is None):
+        nodes = 1.0 if domain is None else maximum(o.ranks / domain, 1.0)
+        return machine.exchange(
+            EXCHANGED[o.name], o.m, o.k, o.topk, o.experts, o.ranks, nodes, links.across,
+            LOW_LATENCY if o.phase == "decode" else NORMAL, links.inside,
+        )  # fmt: skip
+    near = machine.collective(o.collective, o.message, o.ranks, link_bandwidth=links.inside, link_latency=None)
     if not np.any(far):
         return near
     if links.across is None:
@@ -181,7 +210,7 @@ def _vector_share(machine: MeasuredMachine, o: Operator) -> Any:
 
 def _window(o: Operator) -> Any:
     """The window as kernels take it: none where an operator sees everything."""
-    return smaller(o.window, FARTHEST)
+    return minimum(o.window, FARTHEST)
 
 
 MATRIX_SHARE = 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..errors import MissingFactError
 from ..physics import energy
 
 
+@functools.lru_cache(maxsize=1024)
 def peak_in(device: Device, number: NumberFormat) -> tuple[Any, tuple[str, ...]]:
     """The dense peak that arithmetic in a number format runs at, and notes on what stood in for it.
 
@@ -67,6 +69,7 @@ class Wiring:
     notes: tuple[str, ...]
 
 
+@functools.lru_cache(maxsize=1024)
 def wiring(machine: Device | Node | Fleet, default_latency: Any) -> Wiring:
     """The links of a device, node or fleet; a device stands among its own kind in one scale-up domain."""
     if isinstance(machine, Fleet):

@@ -18,11 +18,17 @@ from .passes import COMMON
 ATTENTION_BACKWARD = 2.5 * 0.73 / 0.63
 """Time of the backward pass of fused attention over the forward pass: five products where there are two, at 63 % of the
 peak where the forward pass reaches 73 % (Dao, arXiv:2307.08691, section 4.1)."""
+LATENT_BACKWARD = 2.5 / 0.72
+"""The same where queries and keys are wider than values (192 and 128), as SimuMax measured on a B200 for 32 to 128 heads and
+4,096 tokens: 61 to 64 % backward where the forward pass has 79 to 89 % (configs/system/b200_bf16_ceperm.json)."""
 KINDS = ("gemm", "attention", "experts", "elementwise", "tensor", "expert", "ring")
 """Classes of operators whose times are told apart; the last three are collectives."""
-EXPERT_KERNELS, KERNELS_OF_AN_EXPERT = 40.0, 6.0
-"""Kernels of a layer of experts in training: routing, permutation and joining, and those of each local expert (a
-product and a conversion for each matrix, which grouped layers launch side by side)."""
+WRITTEN = 2.0
+"""Bytes of an output that were written when products were measured."""
+EXPERT_KERNELS, KERNELS_OF_AN_EXPERT, NARROW_KERNELS = 40.0, 6.0, 12.0
+"""Kernels of a layer of experts in training, forward: routing, permutation and joining; those of each local expert (a
+product and a conversion for each matrix, which grouped layers launch side by side); and those of each where values are
+narrower than 16 bits, since every expert's rows get scales and a layout of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,7 @@ class Sums:
     backward: dict[str, Any] = field(default_factory=dict)
     weights: Any = 0.0
     kernels: Any = 0.0
+    expert_kernels: Any = 0.0
     floor: Any = 0.0
     variance: Any = 0.0
     spread: Any = 0.0
@@ -77,41 +84,62 @@ def class_of(operator: Operator) -> str:
     return "elementwise"
 
 
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What of a stack and of a run changes the time of a kernel.
+
+    Attention runs ``forward`` and ``backward`` times as long as the measured kernel where a stack has an older one;
+    products and attention ``sustained`` times as long over hours at a limit of power; what is streamed or sent ``wide``
+    times as long for values wider than 16 bits. A value of the gradient of a weight costs ``written`` bytes. Heads narrower
+    than ``width`` take as long for a FLOP as those.
+    """
+
+    forward: float = 1.0
+    backward: float = 1.0
+    sustained: Any = 1.0
+    wide: float = 1.0
+    written: float = WRITTEN
+    width: float = 1.0
+
+
 def time_operators(
-    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, slowdown: float = 1.0, sustained: float = 1.0,
-    wide: float = 1.0,
-) -> Sums:  # fmt: skip
+    machine: MeasuredMachine, operators: Sequence[Operator], wires: Wires, habits: Habits = Habits()
+) -> Sums:
     """Time every operator.
 
     Args:
         machine: the device
         operators: what one rank runs
         wires: how ranks talk
-        slowdown: of attention, for kernels older than those that were measured
-        sustained: slowdown of products and attention where a chip works for hours at its limit of power
-        wide: width of values over the 16 bits that were measured; what is streamed or sent takes so much longer
+        habits: what of the stack and the run changes the time of a kernel
     """
     sums = Sums()
     for o in operators:
-        timing = _timing(machine, o, wires)
+        timing = _timing(machine, o, wires, habits)
         factor: Any = o.count
-        if o.kind in ("gemm", "attention_context", "mla"):
-            factor = factor * sustained
         if o.kind in ("attention_context", "mla"):
-            factor = factor * slowdown * (ATTENTION_BACKWARD if o.phase == BACKWARD else 1.0)
-        if o.kind not in ("gemm", "attention_context", "mla"):
-            factor = factor * wide
+            again = LATENT_BACKWARD if o.kind == "mla" else ATTENTION_BACKWARD
+            older = habits.backward * again if o.phase == BACKWARD else habits.forward
+            factor = factor * habits.sustained * older
+        elif o.kind == "gemm":
+            factor = factor * habits.sustained
+        else:
+            factor = factor * habits.wide
         time = timing.time * factor
+        if o.phase == WEIGHTS and o.kind == "gemm":
+            # A tile adds to the sum when its products are done: the traffic hides behind nothing.
+            time = time + (habits.written - WRITTEN) * o.m * o.n / machine.chip.bandwidth * o.count
         name = class_of(o)
         into = sums.forward if o.phase == FORWARD else sums.backward
         into[name] = into.get(name, 0.0) + time
         if o.phase == WEIGHTS:
             sums.weights = sums.weights + time
         if o.phase == FORWARD and o.kind != "collective":
-            each: Any = 1.0
-            if o.name == "experts":
-                each = (EXPERT_KERNELS + KERNELS_OF_AN_EXPERT * o.experts) / 2  # two products of a layer
-            sums.kernels = sums.kernels + each * o.count
+            if o.name == "experts":  # two products of a layer
+                each = KERNELS_OF_AN_EXPERT if o.precision in ("bf16", "fp16") else NARROW_KERNELS
+                sums.expert_kernels = sums.expert_kernels + (EXPERT_KERNELS + each * o.experts) / 2 * o.count
+            else:
+                sums.kernels = sums.kernels + o.count
         sums.floor = sums.floor + timing.floor * o.count
         sums.variance = sums.variance + (timing.sigma * time) ** 2
         sums.spread = sums.spread + timing.sigma * time
@@ -119,18 +147,26 @@ def time_operators(
     return sums
 
 
-def _timing(machine: MeasuredMachine, o: Operator, wires: Wires) -> Timing:
-    if o.name == "experts":
-        timing = machine.gemm(o.m, o.n, o.k, o.precision)
-        least = o.weight_bytes / machine.chip.bandwidth
-        return Timing(
-            np.maximum(timing.time, least)[()], timing.sigma, timing.notes, np.maximum(timing.floor, least)[()]
-        )
+def _timing(machine: MeasuredMachine, o: Operator, wires: Wires, habits: Habits) -> Timing:
     if o.kind == "gemm":
-        return machine.gemm(o.m, o.n, o.k, o.precision)
+        # Grouped layers run the products of each expert one after another.
+        each = o.experts if o.name == "experts" else 1.0
+        timing = machine.gemm(o.m / each, o.n, o.k, o.precision)
+        if o.name != "experts":
+            return timing
+        return Timing(timing.time * each, timing.sigma, timing.notes, timing.floor * each)
     if o.kind == "attention_context":
+        width = np.maximum(o.head_dim, habits.width)[()]
+        share = o.head_dim / width  # as many FLOPs in fewer, wider heads
         return machine.context_attention(
-            o.m, o.query_tokens, o.context, o.heads, o.kv_heads, o.head_dim, np.minimum(o.window, 1e15), "bf16"
+            o.m,
+            o.query_tokens,
+            o.context,
+            o.heads * share,
+            o.kv_heads * share,
+            width,
+            np.minimum(o.window, 1e15),
+            "bf16",
         )
     if o.kind == "mla":
         return machine.mla_context(o.m, o.query_tokens, o.context, o.heads, o.head_dim, o.value_dim, "bf16")
@@ -177,4 +213,4 @@ def collective(
     return Timing(parts[0], parts[1], (*near.notes, *wide.notes), parts[2])
 
 
-__all__ = ["KINDS", "Sums", "Wires", "class_of", "collective", "time_operators"]
+__all__ = ["KINDS", "Habits", "Sums", "Wires", "class_of", "collective", "time_operators"]

@@ -15,10 +15,12 @@ from ..errors import normalised
 from ..physics.convolution_kernels import implicit_product_time, padded_share, trailing_time
 from ..physics.gemm import smooth_maximum
 from ..physics.memory_kernels import streaming_time
+from ..physics.power import throttled_time
 from ..physics.roofline import compute_time, memory_time
-from ..units import Bytes, Count, Flop, FlopPerSecond, Seconds
+from ..units import Bytes, Count, Flop, FlopPerSecond, Seconds, Watts
 from ..workloads.operators import Operator, columns
 from .chip import Chip, chip_of
+from .power import room_of, switching_energy
 
 FAMILY = "convolution"
 RUNTIMES = ("eager", "compiled", "engine")
@@ -34,6 +36,8 @@ TILE = 128.0
 """Rows and columns of the tile of a product."""
 GRAINS = {4.0: 4.0, 2.0: 8.0, 1.0: 16.0}
 """Values of a dimension that matrix units take at once, by bytes a value."""
+NARROW = {1.0: "int8", 4.0: "tf32"}
+"""Formats by bytes a value; 16 bits elsewhere."""
 OVERLAP = 3.0
 """Sharpness of the overlap of arithmetic and memory."""
 
@@ -50,6 +54,14 @@ class Bench:
     extra: float
     host: Seconds
     notes: tuple[str, ...]
+    room: Watts | None = None
+    switching: float = 0.0
+
+    def limited(self, kernels: Seconds, flops: Flop) -> Seconds:
+        """Time of kernels under the limit of power, where the energy of a FLOP is known."""
+        if self.room is None:
+            return kernels
+        return throttled_time(kernels, flops * self.switching / kernels, self.room)
 
     @property
     def sigma(self) -> float:
@@ -115,7 +127,9 @@ def bench(
     if runtime != "engine" and dispatch is None:
         notes = (*notes, f"{device.id}: cost of a dispatch from the host unknown, none counted")
     vector = chip.peaks.get("fp32", peak)
-    return Bench(chip, float(peak), vector, float(value), fit, extra, host, notes)
+    room = room_of(device) if runtime == "engine" else None
+    switching = 0.0 if room is None else switching_energy(NARROW.get(value, "fp16"))
+    return Bench(chip, float(peak), vector, float(value), fit, extra, host, notes, room, switching)
 
 
 def table_of(operators: Sequence[Operator]) -> dict[str, Any]:
@@ -142,6 +156,8 @@ def time_network(on: Bench, operators: Sequence[Operator], table: Mapping[str, A
     # Activations may stay in caches; weights and what the network takes in must come from memory once.
     memory = memory_time(weights, on.chip.bandwidth) * count
     times = np.maximum(times, np.maximum(compute, memory))
+    whole = times.sum(axis=0)
+    times = times * (on.limited(whole, (work * count).sum(axis=0)) / whole)
     shape = times.shape[1:]
     launches = np.broadcast_to(kernels_of(on.fit.values, table), times.shape).sum(axis=0)
     return NetworkTime(

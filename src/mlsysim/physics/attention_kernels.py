@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..units import Bytes, BytesPerSecond, Count, Flop, FlopPerSecond, Fraction, PerSecond, Seconds
 from . import equation
+from .choice import maximum, minimum
 
 
 @equation
@@ -28,9 +27,9 @@ def causal_pairs(new: Count, cached: Count, window: Count) -> Count:
 
     Examples:
         >>> causal_pairs(4.0, 0.0, 1e18), causal_pairs(1.0, 7.0, 1e18), causal_pairs(4.0, 0.0, 2.0)
-        (np.float64(10.0), np.float64(8.0), np.float64(7.0))
+        (10.0, 8.0, 7.0)
     """
-    end, start = np.minimum(cached + new, window), np.minimum(cached, window)
+    end, start = minimum(cached + new, window), minimum(cached, window)
     whole = end * (end + 1) / 2 + window * (cached + new - end)
     return whole - (start * (start + 1) / 2 + window * (cached - start))
 
@@ -104,12 +103,40 @@ def context_attention_time(
 
     Examples:
         >>> context_attention_time(1e-6, 3e-6, 4e-6, 0.0, 2.0, 0.0)
-        np.float64(6e-06)
+        6e-06
     """
-    work = np.maximum(shared, longest)
-    work = work * (1 + (np.minimum(shared, longest) / work) ** balance) ** (1 / balance)
-    longer = np.maximum(work, memory)
-    return launch + longer * (1 + (np.minimum(work, memory) / longer) ** 3) ** (1 / 3) + combine
+    work = maximum(shared, longest)
+    work = work * (1 + (minimum(shared, longest) / work) ** balance) ** (1 / balance)
+    longer = maximum(work, memory)
+    return launch + longer * (1 + (minimum(work, memory) / longer) ** 3) ** (1 / 3) + combine
+
+
+@equation
+def cache_write_time(tokens: Count, values: Count, rate: PerSecond, threads: Count = 512.0) -> Seconds:
+    r"""Time of the kernel that writes new keys and values into a paged cache, one block of threads for each token.
+
+    Such a block waits for memory far longer than it moves data, so it costs the threads that it holds, not the bytes.
+
+    .. math:: t = \frac{n \min(v, b)}{R}
+
+    Args:
+        tokens: new tokens, n [1]
+        values: values of a key of all heads, v [1]
+        rate: threads that the chip starts and ends in a second, R [1/second]
+        threads: most threads of a block, b [1]
+
+    Returns:
+        Time [second].
+
+    Source:
+        vLLM, csrc/cache_kernels.cu, reshape_and_cache_flash (a grid of tokens, blocks of at most 512 threads),
+        github.com/vllm-project/vllm.
+
+    Examples:
+        >>> cache_write_time(1000.0, np.array([128.0, 1024.0, 8192.0]), 1e11)
+        array([1.28e-06, 5.12e-06, 5.12e-06])
+    """
+    return tokens * minimum(values, threads) / rate
 
 
 @equation
@@ -133,7 +160,7 @@ def key_value_splits(rows: Count, cores: Count, blocks: Count) -> Count:
         >>> key_value_splits(np.array([8.0, 1000.0]), 132.0, 64.0)
         array([16.5,  1. ])
     """
-    return np.minimum(np.maximum(cores / rows, 1.0), blocks)
+    return minimum(maximum(cores / rows, 1.0), blocks)
 
 
 @equation
@@ -173,9 +200,9 @@ def generation_attention_time(
     wave_overhead: Seconds,
     combine: Seconds,
 ) -> Seconds:
-    r"""Time of decode attention: key-value reads, one core's stream and arithmetic overlap; rounds and joins do not.
+    r"""Time of decode attention: key-value reads, one core's stream, and the arithmetic and rounds of a core overlap.
 
-    .. math:: t = t_0 + (m^q + l^q + c^q)^{1/q} + w\, t_w + t_s
+    .. math:: t = t_0 + \left(m^q + l^q + (c + w\, t_w)^q\right)^{1/q} + t_s
 
     Args:
         launch: fixed time of the kernel on the chip, t_0 [second]
@@ -194,9 +221,10 @@ def generation_attention_time(
         T. Dao et al., Flash-Decoding for long-context inference, Stanford CRFM blog (2023); overlap as in the roofline.
 
     Examples:
-        >>> generation_attention_time(1e-6, 3e-6, 0.0, 4e-6, 2.0, 1.0, 5e-7, 0.0)
-        np.float64(6.5e-06)
+        >>> generation_attention_time(1e-6, 3e-6, 0.0, 3e-6, 2.0, 2.0, 5e-7, 0.0)
+        6e-06
     """
-    longest = np.maximum(np.maximum(memory, stream), math)
-    shares = (memory / longest) ** sharpness + (stream / longest) ** sharpness + (math / longest) ** sharpness
-    return launch + longest * shares ** (1 / sharpness) + waves * wave_overhead + combine
+    core = math + waves * wave_overhead
+    longest = maximum(maximum(memory, stream), core)
+    shares = (memory / longest) ** sharpness + (stream / longest) ** sharpness + (core / longest) ** sharpness
+    return launch + longest * shares ** (1 / sharpness) + combine

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..units import Bytes, BytesPerSecond, Count, Fraction, Seconds
 from . import equation
+from .choice import maximum, minimum
 
 
 @equation
@@ -54,6 +53,56 @@ def switch_wire_bytes(message: Bytes, ranks: Count) -> Bytes:
         10.0
     """
     return message * (1 + 1 / ranks)
+
+
+@equation
+def one_step_wire_bytes(message: Bytes, ranks: Count) -> Bytes:
+    r"""Bytes that each rank receives when it reads the whole buffer of every other rank and adds up by itself.
+
+    .. math:: w = (p - 1) m
+
+    Args:
+        message: whole buffer of a rank, m [byte]
+        ranks: ranks, p [1]
+
+    Returns:
+        Bytes over one rank's link, one direction [byte].
+
+    Source:
+        E. Chan et al., Collective communication: theory, practice, and experience, Concurrency Computat. 19 (2007)
+        1749-1783, doi:10.1002/cpe.1206 (all-gather of whole vectors, then a local sum).
+
+    Examples:
+        >>> one_step_wire_bytes(8.0, 4.0)
+        24.0
+    """
+    return (ranks - 1) * message
+
+
+@equation
+def staged_time(time: Seconds, message: Bytes, efficiency: Fraction, bandwidth: BytesPerSecond) -> Seconds:
+    r"""Time of a collective that first copies its buffer within the device's memory: a read and a write of each byte.
+
+    .. math:: t' = t + \frac{2 m}{\eta B_m}
+
+    Args:
+        time: of the collective alone, t [second]
+        message: whole buffer of a rank, m [byte]
+        efficiency: share of the memory bandwidth that a copy reaches, eta [1]
+        bandwidth: of the device's memory, B_m [byte/second]
+
+    Returns:
+        Time [second].
+
+    Source:
+        J. D. McCalpin, Memory bandwidth and machine balance in current high performance computers, IEEE TCCA
+        Newsletter, December 1995 (the copy kernel of STREAM: two transfers a byte).
+
+    Examples:
+        >>> staged_time(1e-3, 1e9, 0.8, 2e12)
+        0.00225
+    """
+    return time + 2 * message / (efficiency * bandwidth)
 
 
 @equation
@@ -107,8 +156,34 @@ def smooth_minimum(first: Seconds, second: Seconds, sharpness: Count = 6.0) -> S
         >>> round(float(smooth_minimum(1.0, 10.0)), 3)
         1.0
     """
-    shorter = np.minimum(first, second)
-    return shorter * (1 + (shorter / np.maximum(first, second)) ** sharpness) ** (-1 / sharpness)
+    shorter = minimum(first, second)
+    return shorter * (1 + (shorter / maximum(first, second)) ** sharpness) ** (-1 / sharpness)
+
+
+@equation
+def exchange_time(latency: Seconds, slowest: Seconds) -> Seconds:
+    r"""Time of an exchange of tokens whose stages run as a pipeline: the slowest stage after a start.
+
+    The stages are links, network and the cores that copy; blocks of tokens flow through all of them at once.
+
+    .. math:: t = \alpha + \max_i t_i
+
+    Args:
+        latency: start, alpha [second]
+        slowest: time of the slowest stage alone, t_i [second]
+
+    Returns:
+        Time [second].
+
+    Source:
+        DeepSeek-AI, DeepSeek-V3 technical report, arXiv:2412.19437, section 3.2.2 (sending, forwarding and receiving
+        overlap, each with warps of its own).
+
+    Examples:
+        >>> exchange_time(20e-6, 480e-6)
+        0.0005
+    """
+    return latency + slowest
 
 
 @equation

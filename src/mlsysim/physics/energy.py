@@ -25,6 +25,7 @@ from ..units import (
     Watts,
 )
 from . import equation
+from .choice import maximum, minimum
 
 
 @equation
@@ -66,7 +67,7 @@ def chip_energy(
         >>> float(chip_energy(1.0, 100.0, 2e15, 0.5e-12, 0.0, 50e-12, 700.0))  # capped
         700.0
     """
-    return np.minimum(tdp * time, idle_power * time + flops * energy_per_flop + traffic * energy_per_byte)
+    return minimum(tdp * time, idle_power * time + flops * energy_per_flop + traffic * energy_per_byte)
 
 
 @equation
@@ -97,7 +98,7 @@ def energy_per_flop_at_tdp(
         >>> float(energy_per_flop_at_tdp(700.0, 100.0, 1e15, 3e12, 50e-12)) * 1e12  # 450 W over 1 PFLOP/s
         0.45
     """
-    return np.maximum(tdp - idle_power - bandwidth * energy_per_byte, 0.0) / peak
+    return maximum(tdp - idle_power - bandwidth * energy_per_byte, 0.0) / peak
 
 
 @equation

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..units import Bytes, BytesPerSecond, Count, Flop, FlopPerSecond, Fraction, Seconds
 from . import equation
+from .choice import ceil, maximum
 
 
 @equation
@@ -60,7 +61,7 @@ def wave_count(tiles: Count, cores: Count, smooth: Fraction = 0.3) -> Count:
         array([1., 1., 2.])
     """
     share = tiles / cores
-    return np.maximum(1.0, (1 - smooth) * np.ceil(share) + smooth * share)
+    return maximum(1.0, (1 - smooth) * ceil(share) + smooth * share)
 
 
 @equation
@@ -179,6 +180,36 @@ def smooth_maximum(first: Seconds, second: Seconds, sharpness: Count) -> Seconds
     """
     longer = np.maximum(first, second)
     return longer * (1 + (np.minimum(first, second) / longer) ** sharpness) ** (1 / sharpness)
+
+
+@equation
+def quantise_time(fixed: Seconds, moved: Bytes, bandwidth: BytesPerSecond, rows: Count, row: Seconds = 0.0) -> Seconds:
+    r"""Time of the kernel that turns activations into a narrow format before a product.
+
+    It reads and writes every value once. A kernel that keeps one scale for the whole tensor joins the maxima of all
+    rows at one address, one after the other, so that its rows add up whatever their length.
+
+    .. math:: t = t_q + \frac{B}{b} + M t_r
+
+    Args:
+        fixed: launch of the kernel, t_q [second]
+        moved: bytes read and written, B [byte]
+        bandwidth: bandwidth that the kernel sustains, b [byte/second]
+        rows: rows of the activations, M [1]
+        row: what each row adds by itself, t_r [second]
+
+    Returns:
+        Time [second].
+
+    Source:
+        Streaming as in the roofline (S. Williams et al., Commun. ACM 52 (2009) 65-76); atomic updates of one address
+        are served one by one: NVIDIA, CUDA C++ Programming Guide, section "Atomic Functions".
+
+    Examples:
+        >>> quantise_time(2e-6, 3 * 4096 * 8192.0, 2e12, 4096.0, 6e-9)
+        7.69...e-05
+    """
+    return fixed + moved / bandwidth + rows * row
 
 
 @equation

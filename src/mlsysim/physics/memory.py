@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..units import Bytes, Count, Flop, Fraction, Seconds
 from . import equation
+from .choice import maximum
 
 
 @equation
@@ -219,4 +218,4 @@ def uncached_tokens(prompt: Count, cached: Count) -> Count:
         >>> float(uncached_tokens(2048.0, 1024.0))
         1024.0
     """
-    return np.maximum(prompt - cached, 1.0)
+    return maximum(prompt - cached, 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..units import Count, Seconds
 from . import equation
+from .choice import maximum, minimum
 
 
 @equation
@@ -28,7 +29,7 @@ def active_experts(assignments: Count, experts: Count) -> Count:
         >>> active_experts(np.array([0.5, 8.0, 4096.0]), 128.0)
         array([  1.,   8., 128.])
     """
-    return np.maximum(1.0, np.minimum(experts, assignments))
+    return maximum(1.0, minimum(experts, assignments))
 
 
 @equation
@@ -111,8 +112,8 @@ def grouped_time(
 
     Examples:
         >>> grouped_time(1e-5, 4e-6, 3e-6, 2.0, 2.0, 1e-6, 1000.0, 1e-9)
-        np.float64(1.8e-05)
+        1.8e-05
     """
-    longer = np.maximum(math, memory)
-    overlapped = longer * (1 + (np.minimum(math, memory) / longer) ** sharpness) ** (1 / sharpness)
+    longer = maximum(math, memory)
+    overlapped = longer * (1 + (minimum(math, memory) / longer) ** sharpness) ** (1 / sharpness)
     return launch + overlapped + waves * wave_overhead + rows * row_overhead

@@ -135,6 +135,71 @@ def dualpipe_bubble_time(overlapped: Seconds, backward: Seconds, weights: Second
 
 
 @equation
+def split_backward_bubble_time(
+    forward: Seconds, inputs: Seconds, weights: Seconds, stages: Count, microbatches: Count
+) -> Seconds:
+    r"""Idle time of a stage under ZB-H1 for passes of any length and few micro-batches.
+
+    What the published form counts, with two bounds it leaves out: gradients of weights fill a gap at most as long as a
+    forward pass or one of gradients of inputs, and there are no more of them than micro-batches. Playing the schedule
+    through gives the same.
+
+    .. math:: t_b = (p - 1)(t_F + t_B) - \min(p - 1, m - 1) \min(t_F, t_B, t_W)
+
+    Args:
+        forward: forward pass of a micro-batch through a stage, t_F [second]
+        inputs: gradients of its inputs, t_B [second]
+        weights: gradients of its weights, t_W [second]
+        stages: pipeline stages, p [1]
+        microbatches: micro-batches of a step, m [1]
+
+    Returns:
+        Time [second].
+
+    Source:
+        P. Qi et al., Zero bubble pipeline parallelism, ICLR 2024, arXiv:2401.10241, table 2 and figure 3.
+
+    Examples:
+        >>> float(split_backward_bubble_time(1.0, 1.0, 1.0, 8.0, 64.0))
+        7.0
+        >>> float(split_backward_bubble_time(1.0, 2.0, 1.0, 8.0, 64.0))
+        14.0
+    """
+    filled = np.minimum(stages, microbatches) - 1
+    return (stages - 1) * (forward + inputs) - filled * np.minimum(np.minimum(forward, inputs), weights)
+
+
+@equation
+def bidirectional_bubble_time(forward: Seconds, inputs: Seconds, weights: Seconds, stages: Count) -> Seconds:
+    r"""Idle time of a stage under DualPipe for passes of any length.
+
+    The published form is that of passes whose forward part takes as long as the gradients of inputs; this one is what
+    the published order of passes gives when it is played through, and equal to it there.
+
+    .. math:: t_b = k \max(t_B - t_W, 0) + \max(2 k t_F, (k - 1) t_F + k t_B), \quad k = \frac{p}{2} - 1
+
+    Args:
+        forward: forward pass of a micro-batch through a stage, t_F [second]
+        inputs: gradients of its inputs, t_B [second]
+        weights: gradients of its weights, t_W [second]
+        stages: pipeline stages, p, an even number [1]
+
+    Returns:
+        Time, at least zero [second].
+
+    Source:
+        DeepSeek-AI, DeepSeek-V3 technical report, arXiv:2412.19437, figure 5 (order of passes) and table 2.
+
+    Examples:
+        >>> float(bidirectional_bubble_time(1.0, 1.0, 1.0, 8.0)), float(dualpipe_bubble_time(3.0, 2.0, 1.0, 8.0))
+        (6.0, 6.0)
+    """
+    pairs = np.maximum(stages / 2 - 1, 0.0 * stages)
+    gap = pairs * np.maximum(inputs - weights, 0 * inputs)
+    return gap + np.maximum(2 * pairs * forward, (pairs - 1) * forward + pairs * inputs)
+
+
+@equation
 def interleaved_first_in_flight(stages: Count, microbatches: Count, chunks: Count = 1.0) -> Count:
     r"""Micro-batches whose activations the first stage holds at once; 1F1B is the case of one chunk.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..units import Bytes, BytesPerSecond, Flop, FlopPerByte, FlopPerSecond, Fraction, Seconds
 from . import equation
+from .choice import maximum
 
 
 @equation
@@ -144,9 +145,9 @@ def roofline_time(compute: Seconds, memory: Seconds, exposed: Seconds) -> Second
 
     Examples:
         >>> roofline_time(1.0, 2.0, 0.5)
-        np.float64(2.5)
+        2.5
     """
-    return np.maximum(compute, memory) + exposed
+    return maximum(compute, memory) + exposed
 
 
 @equation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..units import Bytes, Count, Fraction, Seconds
+from ..units import Bytes, Count, Fraction, PerSecond, Seconds
 from . import equation
 
 
@@ -36,6 +36,37 @@ def engine_step_time(kernels: Seconds, launches: Count, gap: Seconds, host: Seco
         0.0069
     """
     return kernels + launches * gap + host
+
+
+@equation
+def side_by_side_time(first: Seconds, second: Seconds, first_floor: Seconds, second_floor: Seconds) -> Seconds:
+    r"""Time of two pieces of work that run on two streams of one device at the same time.
+
+    Neither ends sooner than it would alone, and both together move no more bytes and do no more arithmetic a second
+    than the device can. What one leaves idle the other uses; a lower bound that short kernels come close to.
+
+    .. math:: t = \max(t_1, t_2, f_1 + f_2)
+
+    Args:
+        first: time alone, t_1 [s]
+        second: time alone, t_2 [s]
+        first_floor: the same at the speed of light of the device, f_1 [s]
+        second_floor: the same for the second, f_2 [s]
+
+    Returns:
+        Time [s]; at most the sum where the floors are.
+
+    Source:
+        S. Williams, A. Waterman and D. Patterson, Roofline, Communications of the ACM 52 (2009) 65-76, for the floors; vLLM pull
+        request 26440 (2025) for shared experts beside routed ones on a stream of their own.
+
+    Examples:
+        >>> float(side_by_side_time(50e-6, 20e-6, 10e-6, 5e-6))  # both are short and leave the device idle
+        5e-05
+        >>> round(float(side_by_side_time(50e-6, 20e-6, 45e-6, 15e-6)), 9)  # both are near its bandwidth
+        6e-05
+    """
+    return np.maximum(np.maximum(first, second), first_floor + second_floor)
 
 
 @equation
@@ -98,6 +129,66 @@ def first_token_time(
         0.27
     """
     return fixed + prefill + steps * step + burst * np.maximum(running - 1, 0.0) / 2 * shared
+
+
+@equation
+def prefill_pass_time(rate: PerSecond, alone: Seconds, batched: Seconds, most: Count) -> Seconds:
+    r"""Time of a pass over the prompts that gathered while the pass before it ran.
+
+    A pass over ``k`` prompts takes ``alone`` and a slope for each further one. Prompts that arrive during a pass make up the
+    next, ``k = rate * pass``, at least one and at most as many as fit.
+
+    .. math:: t = s_1 + (k - 1) d, \quad d = \frac{m s_m - s_1}{m - 1}, \quad k = \frac{\lambda (s_1 - d)}{1 - \lambda d}
+
+    Args:
+        rate: prompts a second at the worker, lambda [1/s]
+        alone: pass of one prompt, s_1 [s]
+        batched: time a prompt when as many are batched as fit, s_m [s]
+        most: prompts that fit in a pass, m [1]
+
+    Returns:
+        Time [s].
+
+    Source:
+        N. T. J. Bailey, On queueing processes with bulk service, Journal of the Royal Statistical Society B 16 (1954)
+        80-87, for service of all that wait at once; its mean in balance.
+
+    Examples:
+        >>> float(prefill_pass_time(1.0, 0.1, 0.05, 4.0))  # no other prompt meets it
+        0.1
+        >>> round(float(prefill_pass_time(15.0, 0.1, 0.05, 4.0)), 6)  # two in a pass
+        0.133333
+    """
+    slope = (most * batched - alone) / np.maximum(most - 1, 1e-9)
+    gathered = rate * (alone - slope) / np.maximum(1 - rate * slope, 1e-9)
+    return alone + (np.clip(gathered, 1.0, np.maximum(most, 1.0)) - 1) * np.where(np.greater(most, 1), slope, 0.0)
+
+
+@equation
+def prefill_queue_time(rate: PerSecond, passed: Seconds, batched: Seconds, most: Count) -> Seconds:
+    r"""Mean wait of a prompt before its pass: the rest of the pass that runs, and the passes that others fill.
+
+    .. math:: w = \frac{\rho_1}{2} t + \frac{\rho}{2 (1 - \rho)} s_m, \quad \rho_1 = \min(\lambda t, 1), \quad \rho = \lambda s_m
+
+    Args:
+        rate: prompts a second at the worker, lambda [1/s]
+        passed: of a pass with the prompts that gather, t [s]
+        batched: time a prompt when as many are batched as fit, s_m [s]
+        most: prompts that fit in a pass, m [1]
+
+    Returns:
+        Time [s]; very long where more arrive than the worker can take in.
+
+    Source:
+        Residual of a fixed service and the wait of M/D/1: L. Kleinrock, Queueing Systems, volume 1 (1975), chapter 5.
+
+    Examples:
+        >>> round(float(prefill_queue_time(5.0, 0.1, 0.1, 1.0)), 6)  # M/D/1 at half load: half a service
+        0.05
+    """
+    residual = np.where(np.greater(most, 1), np.minimum(rate * passed, 1.0) / 2 * passed, 0.0)
+    load = np.minimum(rate * batched, 1 - 1e-9)
+    return residual + load / (2 * (1 - load)) * batched
 
 
 @equation

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..units import Bytes, Count, Flop, Fraction
 from . import equation
+from .choice import maximum, minimum
 
 EVERYTHING = 1e18
 """A window wider than any context: full attention."""
@@ -194,7 +195,7 @@ def attended_pairs(new: Count, cached: Count = 0.0, window: Count = EVERYTHING) 
         >>> float(attended_pairs(4.0, 0.0, 2.0))  # 1 + 2 + 2 + 2
         7.0
     """
-    growing = np.minimum(np.maximum(window - cached, 0.0), new)
+    growing = minimum(maximum(window - cached, 0.0), new)
     return growing * cached + growing * (growing + 1) / 2 + (new - growing) * window
 
 

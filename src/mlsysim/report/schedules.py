@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def plot_schedule(step: Any, *, backend: str = "matplotlib", out: Path | str | N
         ax: Matplotlib axes to draw into
 
     Raises:
-        InvalidInputError: another answer, a schedule that is not drawn, or more events than a picture shows
+        InvalidInputError: another answer, or more events than a picture shows
     """
     if not isinstance(step, (TrainingStepResult, Timeline)):
         raise InvalidInputError(
@@ -51,11 +52,10 @@ def plot_schedule(step: Any, *, backend: str = "matplotlib", out: Path | str | N
 
 
 def _kind(name: str) -> str:
-    """What an event is, without its number.
+    """What an event is, without its numbers.
 
     Examples:
-        >>> _kind("forward 3, chunk 1"), _kind("optimizer")
-        ('forward', 'optimizer')
+        >>> _kind("forward 3, chunk 1"), _kind("forward 3 and backward 9"), _kind("optimizer")
+        ('forward', 'forward and backward', 'optimizer')
     """
-    word = name.split(" ")[0]
-    return word if word in ("forward", "backward") else name
+    return re.sub(r"(, chunk)? \d+", "", name)

@@ -81,7 +81,10 @@ class Border:
 
     def number(self, name: str, value: Any, least: float = 0.0, most: float = GREATEST) -> Any:
         """A finite number of at least ``least``."""
-        return self._number(name, value, least, most, whole=False, wanted=f"a finite number of at least {least:g}")
+        bound = "" if most >= GREATEST else f" and at most {most:g}"
+        return self._number(
+            name, value, least, most, whole=False, wanted=f"a finite number of at least {least:g}{bound}"
+        )
 
     def positive(self, name: str, value: Any, most: float = GREATEST) -> Any:
         """A finite number above 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,174 +11,17 @@ from ..catalog import Defaults, textbook
 from ..catalog.models import Transformer
 from ..errors import MissingFactError
 from ..machine.textbook import Wiring, peak_in, wiring
-from ..physics import memory, pipeline, roofline
-from ..record import total
-from ..units import Bytes, Count, Flop, FlopPerSecond, Fraction, PerSecond, Seconds, TokensPerSecond
+from ..physics import pipeline
 from ..workloads.training import OPTIMIZERS, RECOMPUTE, work_of
+from ..workloads.training_operators import CONTEXTS
 from . import plan_rules
+from . import training_offload as offloading
 from .base import ForwardModel
 from .border import Border, shape_of
-from .limits import Limit, binding
-from .result import Question, Result
+from .distributed_result import DistributedResult
+from .result import Question
 from .topology import TOPOLOGIES, bisection_of
-from .training_plan import SCHEDULES, Machine, Plan, memory_of, recipe_for, sample_flops, time_of
-
-PARTS = ("Compute", "Tensor parallel", "Expert parallel", "Context parallel", "Pipeline sends", "Data parallel",
-         "Pipeline bubble", "Optimizer update", "Stragglers")  # fmt: skip
-WALLS = {"Compute": (1, "Compute"), "Memory": (2, "Memory"), "Optimizer update": (2, "Memory")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DistributedResult(Result):
-    """A step in parts that add up, the memory of the fullest chip in parts that add up, and what is reached."""
-
-    compute_latency: Seconds
-    tp_communication_latency: Seconds
-    ep_communication_latency: Seconds
-    cp_communication_latency: Seconds
-    pp_communication_latency: Seconds
-    dp_communication_latency: Seconds
-    pipeline_bubble_latency: Seconds
-    update_latency: Seconds
-    straggler_latency: Seconds
-    dp_communication_hidden: Seconds
-    ideal_latency: Seconds
-    bubble_fraction: Fraction
-    weights: Bytes
-    gradients: Bytes
-    optimizer_state: Bytes
-    activations: Bytes
-    logits: Bytes
-    communication_buffers: Bytes
-    memory_capacity: Bytes
-    batch: Count
-    tokens_per_sample: Count
-    chips: Count
-    flops: Flop
-    hardware_flops: Flop
-    peak: FlopPerSecond
-    dp: Count
-    tp: Count
-    pp: Count
-    ep: Count
-    cp: Count
-    memory_bound: Any
-    feasible: bool
-
-    @total
-    def communication_latency(self) -> Seconds:
-        """All communication that the step waits for."""
-        inner = memory.sum_of_times(
-            self.tp_communication_latency, self.ep_communication_latency, self.cp_communication_latency
-        )
-        return memory.sum_of_times(inner, self.pp_communication_latency, self.dp_communication_latency)
-
-    @total
-    def step_latency_total(self) -> Seconds:
-        """Time of one optimizer step."""
-        own = memory.sum_of_times(self.compute_latency, self.pipeline_bubble_latency, self.update_latency)
-        return memory.sum_of_times(own, self.communication_latency, self.straggler_latency)
-
-    @total
-    def scaling_efficiency(self) -> Fraction:
-        """Arithmetic dealt evenly, at the given efficiency, over the step."""
-        return self.ideal_latency / self.step_latency_total
-
-    @total
-    def effective_throughput(self) -> PerSecond:
-        """Samples a second of the whole fleet."""
-        return self.batch / self.step_latency_total
-
-    @total
-    def tokens_per_second(self) -> TokensPerSecond:
-        """Tokens a second of the whole fleet; NaN for models that read none."""
-        return self.batch * self.tokens_per_sample / self.step_latency_total
-
-    @total
-    def mfu(self) -> Fraction:
-        """FLOPs that the model needs (causal attention, nothing recomputed) over what the peak does in that time."""
-        return roofline.utilisation(self.flops, self.step_latency_total, self.peak * self.chips)
-
-    @total
-    def hfu(self) -> Fraction:
-        """FLOPs done, recomputed ones included, over what the peak does in that time."""
-        return roofline.utilisation(self.hardware_flops, self.step_latency_total, self.peak * self.chips)
-
-    @total
-    def flops_per_second_per_chip(self) -> FlopPerSecond:
-        """Rate that a chip sustains, recomputation included, as Megatron-LM reports it."""
-        return self.hardware_flops / (self.step_latency_total * self.chips)
-
-    @total
-    def memory_per_device(self) -> Bytes:
-        """Memory of the fullest chip."""
-        states = memory.sum_of_bytes(self.weights, self.gradients, self.optimizer_state)
-        return memory.sum_of_bytes(states, memory.sum_of_bytes(self.activations, self.logits, 0.0),
-                                   self.communication_buffers)  # fmt: skip
-
-    @total
-    def memory_utilization(self) -> Fraction:
-        """Memory needed on the fullest chip over memory there is."""
-        return self.memory_per_device / self.memory_capacity
-
-    @property
-    def memory_peak(self) -> Any:
-        """Which stage is fullest, and when."""
-        i = self.si
-        late = np.broadcast_to(np.asarray(i.logits) > 0, self.shape)
-        named = np.where(
-            late, "last stage, at the loss", "first stage, when the last micro-batch of its warm-up is in flight"
-        )
-        return named if self.shape else str(named)
-
-    @property
-    def parallelism(self) -> dict[str, Any]:
-        """Ranks of each kind; their product is the number of chips. The batch is dealt over ``dp * ep`` ranks."""
-        inside = self.si
-        names = ("dp", "tp", "pp", "ep", "cp")
-        found = {name: getattr(inside, name) for name in names}
-        return {name: value if np.ndim(value) else int(value) for name, value in found.items()}
-
-    @property
-    def node_profile(self) -> dict[str, Any]:
-        """What one chip does in a step: arithmetic, and memory by use."""
-        names = ("compute_latency", "weights", "gradients", "optimizer_state", "activations", "logits",
-                 "communication_buffers", "memory_per_device", "memory_capacity")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def bottleneck(self) -> Any:
-        """The longest part of the step."""
-        return self._parts()[0]
-
-    @property
-    def margin(self) -> Any:
-        """How many times longer the longest part is than the next."""
-        return self._parts()[1]
-
-    def _parts(self) -> tuple[Any, Any]:
-        i = self.si
-        times = (i.compute_latency, i.tp_communication_latency, i.ep_communication_latency, i.cp_communication_latency,
-                 i.pp_communication_latency, i.dp_communication_latency, i.pipeline_bubble_latency, i.update_latency,
-                 i.straggler_latency)  # fmt: skip
-        named, margin = binding(PARTS, tuple(np.broadcast_to(t, self.shape) for t in times))
-        memory_bound = np.broadcast_to(i.memory_bound, self.shape)
-        named = np.where((np.asarray(named) == "Compute") & memory_bound, "Memory", named)
-        return (named if self.shape else str(named)), margin
-
-    @property
-    def binding_wall(self) -> Any:
-        """The wall of the bottleneck: arithmetic (1), memory (2) or communication (14); numbers in a sweep."""
-        bound = self.bottleneck
-        if not self.shape:
-            return WALLS.get(bound, (14, "Communication"))
-        return np.where(bound == "Compute", 1, np.where(np.isin(bound, ("Memory", "Optimizer update")), 2, 14))
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """What has to fit, for the fullest chip."""
-        inside = self.si
-        return (Limit("memory per device", inside.memory_per_device, inside.memory_capacity, "byte"),)
+from .training_plan import SCHEDULES, Machine, Plan, bubble_of, memory_of, recipe_for, sample_flops, time_of
 
 
 class DistributedModel(ForwardModel):
@@ -224,6 +67,11 @@ class DistributedModel(ForwardModel):
         fused_attention: Any = True,
         optimizer: Any = "adam",
         lora_rank: Any = None,
+        expert_tp: Any = None,
+        context_parallel: Any = "ring",
+        offload: Any = "none",
+        offload_param: Any = "none",
+        delayed_update: Any = False,
     ) -> DistributedResult:
         """One optimizer step of a global batch, split over all chips of a fleet.
 
@@ -256,6 +104,12 @@ class DistributedModel(ForwardModel):
             fused_attention: attention scores are never stored
             optimizer: whose states are kept: sgd, momentum, adam, adamw, adamw8bit, adafactor or muon
             lora_rank: rank of the adapters
+            expert_tp: tensor-parallel ranks of an expert; experts are then folded over all ranks of a stage, so that
+                ``ep_size`` may exceed the data-parallel ranks. If not given, experts are split as attention is
+            context_parallel: how context ranks exchange: ``"ring"`` (hides behind attention), ``"all_gather"``, ``"ulysses"``
+            offload: where optimizer states lie and the update runs: ``"none"``, ``"cpu"``, or ``"nvme"`` (states on drives)
+            offload_param: where weights lie between their uses, with ZeRO-3: ``"none"``, ``"cpu"`` or ``"nvme"``
+            delayed_update: an offloaded update runs beside the next step, which works with weights one step old
 
         Returns:
             The step by cause, memory by use, MFU and HFU; ``feasible`` where the fullest chip holds its part.
@@ -279,9 +133,11 @@ class DistributedModel(ForwardModel):
                          straggler_factor=straggler_factor, gradient_accumulation_steps=gradient_accumulation_steps,
                          seq_len=seq_len, moe_routing_imbalance_factor=moe_routing_imbalance_factor, cp_size=cp_size,
                          sequence_parallel=sequence_parallel, schedule=schedule, fused_attention=fused_attention,
-                         optimizer=optimizer, lora_rank=lora_rank)  # fmt: skip
+                         optimizer=optimizer, lora_rank=lora_rank, expert_tp=expert_tp,
+                         context_parallel=context_parallel, offload=offload, offload_param=offload_param,
+                         delayed_update=delayed_update)  # fmt: skip
         if isinstance(efficiency, str):
-            from .training_step import measured_step
+            from .training_measured_question import measured_step
 
             return measured_step(arguments)
         border = Border()
@@ -311,6 +167,11 @@ class DistributedModel(ForwardModel):
         order = border.choice("schedule", schedule, SCHEDULES)
         update = border.choice("optimizer", optimizer, tuple(OPTIMIZERS))
         rank = Defaults["Training"].si.adapter_rank if lora_rank is None else border.count("lora_rank", lora_rank)
+        etp = None if expert_tp is None else border.count("expert_tp", expert_tp)
+        contexts = border.choice("context_parallel", context_parallel, CONTEXTS)
+        place = border.choice("offload", offload, offloading.PLACES)
+        outside = border.choice("offload_param", offload_param, offloading.PLACES)
+        late = border.flag("delayed_update", delayed_update)
         if lora and network is not None and not isinstance(network, Transformer):
             border.problems.append(f"is_lora: adapters sit on attention projections; {network.id} has none")
         border.close()
@@ -323,11 +184,14 @@ class DistributedModel(ForwardModel):
         work = work_of(network, sizes["seq_len"])
         tp, pp, ep, cp = (sizes[name] for name in ("tp_size", "pp_size", "ep_size", "cp_size"))
         plan = Plan(
-            dp=np.maximum(np.floor(wires.chips / (tp * pp * ep * cp)), 1.0), tp=tp, pp=pp, ep=ep, cp=cp,
+            dp=np.maximum(np.floor(wires.chips / (tp * pp * cp * (ep if etp is None else 1.0))), 1.0), etp=etp, tp=tp, pp=pp, ep=ep, cp=cp,
             chunks=sizes["v_stages"], microbatches=sizes["microbatch_count"] * sizes["gradient_accumulation_steps"],
             zero=zero, recompute=recompute, sequence_parallel=shared, schedule=order, fused_attention=fused,
+            contexts=contexts, offload=place, offload_param=outside,
         )  # fmt: skip
         good, problems = plan_rules.layout(plan, work, wires.chips)
+        if outside != "none" and np.any(np.asarray(zero) < 3):
+            problems.append(f"offload_param {outside}: weights lie on the host with zero_stage 3 only")
         plan_rules.refuse(problems)
         recipe, told = recipe_for(number, work, update, lora_rank=rank if lora else None)
         held = memory_of(work, plan, plan.samples(batch), recipe)
@@ -338,12 +202,30 @@ class DistributedModel(ForwardModel):
                 plan_rules.refuse([problem])
             told += (problem, "the states alone do not fit, whatever the batch")
         _links_known(wires, plan)
-        bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0, congestion, imbalance)
+        host = offloading.host_of(
+            machine, wires.chip, place, outside, recipe.master + recipe.first + recipe.second, recipe.weight, late
+        )
+        on_host = 0.0 if host is None else host.held(held.shard, 1.0, held.shard_weights / recipe.weight)
+        room, more_told = offloading.capacity(machine, place, outside)
+        told += more_told
+        bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0, congestion, imbalance, host)
         times = time_of(work, plan, batch, held, recipe, bed)
         useful, done = sample_flops(work, recompute, lora, fused)
         if not isinstance(network, Transformer):
             told += (f"a sample of {network.id} has no tokens",)
-        shape = shape_of(batch, eta, *sizes.values(), zero, recompute, hidden, congestion, straggler, imbalance, rank)
+        shape = shape_of(
+            batch,
+            eta,
+            *sizes.values(),
+            zero,
+            recompute,
+            hidden,
+            congestion,
+            straggler,
+            imbalance,
+            rank,
+            1.0 if etp is None else etp,
+        )
         return DistributedResult(
             question=Question(type(self), arguments),
             shape=shape,
@@ -359,7 +241,7 @@ class DistributedModel(ForwardModel):
             straggler_latency=(straggler - 1.0) * times.step,
             dp_communication_hidden=times.dp_whole - times.dp,
             ideal_latency=times.ideal,
-            bubble_fraction=_idle(plan),
+            bubble_fraction=idle_share(plan),
             weights=held.weights,
             gradients=held.gradients,
             optimizer_state=held.optimizer,
@@ -379,19 +261,18 @@ class DistributedModel(ForwardModel):
             ep=ep,
             cp=cp,
             memory_bound=times.bound_by_memory,
-            feasible=good & dealt & (held.total <= chip.memory_capacity),
+            optimizer_on_host=on_host,
+            host_capacity=room,
+            feasible=good & dealt & (held.total <= chip.memory_capacity) & (on_host <= room),
         )  # fmt: skip
 
 
-def _idle(plan: Plan) -> Any:
-    """Share of the pipeline's time that a stage idles, everything else left out."""
-    if plan.schedule == "dualpipe":
-        idle = pipeline.dualpipe_bubble_time(1.0, 2 / 3, 1 / 3, plan.pp) / plan.microbatches
-        return idle / (1.0 + idle)
-    if plan.schedule != "zero-bubble":
+def idle_share(plan: Any) -> Any:
+    """Share of the pipeline's time that a stage idles under a plan or layout, everything else left out."""
+    if plan.schedule not in ("dualpipe", "zero-bubble"):
         return pipeline.bubble_fraction(plan.pp, plan.microbatches, plan.chunks)
-    overhead = pipeline.bubble_overhead(plan.pp, plan.microbatches) / 3.0  # forward, inputs, weights: a third each
-    return overhead / (1.0 + overhead)
+    idle = bubble_of(plan, 1 / 3, 1 / 3, 1 / 3) / plan.microbatches  # forward, inputs, weights: a third each
+    return idle / (1.0 + idle)
 
 
 def recomputation(border: Border, value: Any, name: str = "activation_recomputation") -> Any:

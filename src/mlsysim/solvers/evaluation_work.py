@@ -23,7 +23,7 @@ SPLIT = ("tp_size", "pp_size", "ep_size", "cp_size", "microbatch_count", "v_stag
 TRAINING = (*SPLIT, "zero_stage", "activation_recomputation", "is_lora", "overlap_comm", "schedule", "optimizer",
             "gradient_accumulation_steps", "lora_rank", "sequence_parallel", "fused_attention")  # fmt: skip
 SERVING = ("tp_size", "pp_size", "ep_size", "kv_precision")
-SEARCHED = ("zero_stage", "activation_recomputation", "overlap_comm", "optimizer", "fused_attention")
+SEARCHED = ("zero_stage", "activation_recomputation", "overlap_comm", "optimizer", "fused_attention", "schedule")
 INFERENCE = ("kv_precision",)
 LOCAL = ("is_lora", "activation_recomputation", "lora_rank")
 
@@ -183,7 +183,7 @@ def _distributed(
             "tp_size": config["tp"], "pp_size": config["pp"], "ep_size": config["ep"], "cp_size": config["cp"],
             "v_stages": config["v_stages"], "microbatch_count": config["microbatch_count"],
             "zero_stage": config["zero_stage"], "activation_recomputation": config["activation_recomputation"],
-            "overlap_comm": given.get("overlap_comm", True),
+            "overlap_comm": given.get("overlap_comm", True), "schedule": config["schedule"],
         }  # fmt: skip
         notes = (f"split searched: the fastest of {best.si.feasible_plans:g} that fit",) if best.feasible else ()
     answer = DistributedModel().solve(model, fleet, batch, precision, efficiency, seq_len=tokens, **chosen)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..catalog.spec import Spec
 from ..errors import InvalidInputError
-from .distributed import DistributedResult
+from .distributed_result import DistributedResult
 from .ledger import shown
 from .node import PerformanceProfile
 from .result import Result

@@ -97,14 +97,20 @@ class ServingLoadResult(Result):
         )
 
     def interval(self, probability: float = 0.9) -> dict[str, Any]:
-        """Low and high of ``tpot`` and ``ttft`` between which that share of measurements is expected."""
+        """Low and high of ``tpot``, ``ttft`` and ``throughput`` between which that share of measurements is expected.
+
+        Throughput is requests over the time of one, so each part of that time counts by its share.
+        """
         if not 0 < probability < 1:
             raise InvalidInputError(f"probability: expected a number in (0, 1), found {probability}")
         inside, found = self.si, {}
-        for name in ("tpot", "ttft"):
-            reach = np.exp(NormalDist().inv_cdf(0.5 + probability / 2) * np.asarray(getattr(inside, f"{name}_sigma")))
-            value = getattr(inside, name)
-            found[name] = (quantity(value / reach, "second"), quantity(value * reach, "second"))
+        share = np.clip(inside.output_tokens * inside.tpot / inside.mean_residence, 0.0, 1.0)
+        both = np.hypot((1 - share) * inside.ttft_sigma, share * inside.tpot_sigma)
+        parts = {"tpot": inside.tpot_sigma, "ttft": inside.ttft_sigma, "throughput": both}
+        for name, sigma in parts.items():
+            reach = np.exp(NormalDist().inv_cdf(0.5 + probability / 2) * np.asarray(sigma))
+            value, unit = getattr(inside, name), "token/second" if name == "throughput" else "second"
+            found[name] = (quantity(value / reach, unit), quantity(value * reach, unit))
         return found
 
 
@@ -146,6 +152,7 @@ class ServingLoadModel(ForwardModel):
         prefill_workers: Any = None,
         decode_workers: Any = None,
         prefill_tp_size: Any = None,
+        prefill_ep_size: Any = None,
         network_bandwidth: Any = "50 GB/s",
         image: str | None = None,
     ) -> ServingLoadResult:
@@ -164,7 +171,7 @@ class ServingLoadModel(ForwardModel):
             prefix_hit_ratio: share of each prompt whose cache is already there
             draft_tokens: tokens that the model's own draft layers propose each step
             draft_acceptance_rate: probability that a drafted token is accepted
-            max_num_seqs: most requests that the server runs together
+            max_num_seqs: most requests that the server runs together; that each rank does where attention is data-parallel
             token_budget: most prompt tokens in one step
             gpu_memory_utilization: share of the memory that the server may use
             tp_size: tensor-parallel ranks
@@ -175,6 +182,8 @@ class ServingLoadModel(ForwardModel):
             prefill_workers: instances that only prefill, where disaggregated
             decode_workers: instances that only decode, where disaggregated
             prefill_tp_size: tensor-parallel ranks of a prefill worker; ``tp_size`` unless said
+            prefill_ep_size: expert-parallel ranks of a prefill worker, over which attention is data-parallel; none where
+                only ``prefill_tp_size`` is said
             network_bandwidth: of one chip, one direction, over which the cache moves
             image: container image or version of the stack; that of the stack's entry unless said. One that the stack
                 was not fitted on widens the interval and leaves a note
@@ -199,7 +208,7 @@ class ServingLoadModel(ForwardModel):
                          token_budget=token_budget, gpu_memory_utilization=gpu_memory_utilization, tp_size=tp_size,
                          pp_size=pp_size, ep_size=ep_size, attention_dp=attention_dp, length_spread=length_spread,
                          prefill_workers=prefill_workers,
-                         decode_workers=decode_workers, prefill_tp_size=prefill_tp_size,
+                         decode_workers=decode_workers, prefill_tp_size=prefill_tp_size, prefill_ep_size=prefill_ep_size,
                          network_bandwidth=network_bandwidth, image=image)  # fmt: skip
         border = Border()
         network, machine = border.model(model), border.machine(hardware)
@@ -210,7 +219,7 @@ class ServingLoadModel(ForwardModel):
             if arguments[key] is None
             else (border.count if key.endswith("workers") else border.one_count)(key, arguments[key])
             for key in ("max_num_seqs", "token_budget", "prefill_workers", "decode_workers", "prefill_tp_size",
-                        "attention_dp")
+                        "prefill_ep_size", "attention_dp")
         }  # fmt: skip
         if (concurrency is None) == (arrival_rate is None):
             border.problems.append("concurrency, arrival_rate: expected exactly one of the two")
@@ -246,8 +255,11 @@ class ServingLoadModel(ForwardModel):
         decoder = engine_for(network, group, chosen, layout, word, stored)
         prefiller = None
         if prefill_workers is not None:
-            width = optional["prefill_tp_size"]
-            prefiller = decoder if width is None else engine_for(network, group, chosen, Layout.of(width), word, stored)
+            width, spread = optional["prefill_tp_size"], optional["prefill_ep_size"]
+            prefiller = decoder
+            if width is not None or spread is not None:
+                there = Layout.of(sizes[0] if width is None else width, 1.0, 1.0 if spread is None else spread)
+                prefiller = engine_for(network, group, chosen, there, word, stored)
         return _answer(Question(type(self), arguments), asked, decoder, prefiller, optional)
 
 
@@ -337,6 +349,9 @@ def _answer(
     served = ttft + np.maximum(tail - policy.burst * np.maximum(balance.running - 1, 0.0) / 2 * balance.shared, 0.0)
     notes = list(parts.notes) + [f"{stack.name}: {stack.note}"]
     token_spread = first_spread = 0.0
+    token_sigma, first_sigma = s.token_sigma, s.first_sigma
+    if prefiller is not None:
+        token_sigma, first_sigma = s.disaggregated_token_sigma, s.disaggregated_first_sigma
     if s.image != "none" and not stack.fitted_on(s.image):
         token_spread, first_spread = s.version_token_sigma, s.version_first_sigma
         notes.append(f"image {s.image}: {stack.name} was fitted on versions {', '.join(s.versions.split())}; "
@@ -350,8 +365,8 @@ def _answer(
         decoding_requests=balance.decoding, max_running_requests=places,
         cache_per_request=parts.cache_input + parts.cache_token * q.output, weights_per_device=parts.weights,
         # What a new version changes is independent of the rest, so the variances add.
-        ttft_sigma=np.hypot(np.maximum(s.first_sigma, parts.sigma_prefill), first_spread),
-        tpot_sigma=np.hypot(np.maximum(s.token_sigma, np.asarray(parts.sigma_decode)[..., -1]), token_spread),
+        ttft_sigma=np.hypot(np.maximum(first_sigma, parts.sigma_prefill), first_spread),
+        tpot_sigma=np.hypot(np.maximum(token_sigma, parts.sigma_decode), token_spread),
         mean_residence=residence,
         capacity=capacity,
     )  # fmt: skip

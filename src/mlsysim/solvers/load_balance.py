@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from ..physics.memory import sum_of_times
-from ..physics.serving_load import first_token_time, slot_wait, stalled_token_time
+from ..physics.serving_load import (
+    first_token_time,
+    prefill_pass_time,
+    prefill_queue_time,
+    slot_wait,
+    stalled_token_time,
+)
 from ..units import Count, Fraction, Seconds
 
 ROUNDS = 25
 """Damped iterations; the load changes by less than a thousandth after about half of them."""
+HALVINGS = 40
+"""Halvings of the interval in which the number of decoding requests lies."""
 CROWDED = 0.8
 """Requests in flight over places in the cache beyond which waiting times swing too far to be told as a number."""
 
@@ -21,7 +29,7 @@ CROWDED = 0.8
 class Server:
     """An engine as the load sees it: step times on a grid of batches, prefill alone and batched, places.
 
-    ``batches`` and ``steps`` have one more axis, the last, along which the batch grows.
+    ``steps``, and ``batches`` where they are not the same for all, have one more axis, the last, along which the batch grows.
     """
 
     batches: Any
@@ -59,7 +67,21 @@ class Balance:
 
 def interpolate(batches: Any, steps: Any, batch: Any) -> Any:
     """Step time at a batch, straight between the points of the grid; the ends hold beyond it."""
-    batch = np.asarray(batch, dtype=np.float64)[..., None]
+    batch = np.asarray(batch, dtype=np.float64)
+    if np.ndim(batches) == 1:
+        place = np.clip(np.searchsorted(batches, batch, side="right") - 1, 0, len(batches) - 2)
+        low, high = batches[place], batches[place + 1]
+        part = np.clip((batch - low) / (high - low), 0.0, 1.0)
+        steps = np.asarray(steps)
+        if steps.ndim == 1:
+            before, after = steps[place], steps[place + 1]
+        else:
+            shape = np.broadcast_shapes(steps.shape[:-1], np.shape(batch))
+            steps, place = np.broadcast_to(steps, (*shape, steps.shape[-1])), np.broadcast_to(place, shape)[..., None]
+            before = np.take_along_axis(steps, place, -1)[..., 0]
+            after = np.take_along_axis(steps, place + 1, -1)[..., 0]
+        return before + part * (after - before)
+    batch = batch[..., None]
     batches, steps = np.broadcast_arrays(batches, steps)
     low, high = batches[..., :-1], batches[..., 1:]
     part = np.clip((batch - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
@@ -105,7 +127,10 @@ def settle_apart(
     prefiller: Server, decoder: Server, asked: Count, prefill_workers: Count, decode_workers: Count, policy: Policy,
     hand_over: Seconds, hand_over_steps: Count,
 ) -> Balance:  # fmt: skip
-    """The same loop where some workers prefill and others decode.
+    """The same loop where some workers prefill and others decode: requests are where Little's law has them.
+
+    Those that wait, prefill, are handed over and decode are all there are, so the slower side sets the rate and the rest
+    wait before it.
 
     Args:
         prefiller: a prefill worker
@@ -118,24 +143,33 @@ def settle_apart(
         hand_over_steps: decode steps that a request waits to be taken in
     """
     output = np.maximum(decoder.output, 1.0)
-    each = asked / decode_workers
-    running = np.maximum(np.minimum(each, decoder.places), 1.0)
-    token = interpolate(decoder.batches, decoder.steps, running) / decoder.tokens_per_step
-    first = prefiller.prefill + hand_over
-    step = token * 1.0
-    for _ in range(ROUNDS):
-        decode = output * token
-        share = decode / (decode + first)
-        step = interpolate(decoder.batches, decoder.steps, np.maximum(np.minimum(each * share, decoder.places), 1.0))
-        rate = asked / (decode + first)
-        # A request finds those before it at its worker, which never holds more than all. Waiting prompts are batched.
-        busy = np.minimum(rate * prefiller.batched / prefill_workers, 1.0)
-        queue = np.minimum(busy / np.maximum(1 - busy, 1e-3), np.maximum(asked / prefill_workers - 1, 0.0)) / 2
-        queue = queue + policy.burst * np.maximum(asked / prefill_workers - 1, 0.0) / 2
-        served = policy.fixed + prefiller.prefill + queue * prefiller.batched + hand_over + hand_over_steps * step
-        token = (token + step / decoder.tokens_per_step) / 2
-        first = (first + served) / 2
-    zero = token * 0.0
-    wait = slot_wait(each, np.maximum(np.minimum(each, decoder.places), 1.0), output * token)
-    return Balance(token, first + wait, running * decode_workers, running * share * decode_workers, step, zero, wait,
-                   prefiller.prefill)  # fmt: skip
+    workers, places = decode_workers * 1.0, np.maximum(decoder.places, 1.0)
+    others = np.maximum(asked / prefill_workers - 1, 0.0)
+
+    def at(decoding: Any) -> tuple[Any, ...]:
+        """Requests a second, time to first token and the rest where each worker decodes that many requests."""
+        step = interpolate(decoder.batches, decoder.steps, np.maximum(decoding, 1.0))
+        token = step / decoder.tokens_per_step
+        rate = workers * decoding / (output * token)
+        each = rate / prefill_workers
+        passed = prefill_pass_time(each, prefiller.prefill, prefiller.batched, prefiller.most_batched)
+        queued = prefill_queue_time(each, passed, prefiller.batched, prefiller.most_batched)
+        queued = queued * others / (others + 1) + policy.burst * others / 2 * prefiller.batched
+        return rate, policy.fixed + passed + queued + hand_over + hand_over_steps * step, token, step, passed
+
+    # More requests that decode are more that arrive, so the loop closes at one number of them.
+    low = np.zeros(np.broadcast_shapes(np.shape(asked), np.shape(workers), np.shape(places), np.shape(output)))
+    most = np.minimum(asked / workers, places)
+    high = low + most
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        rate, first, *_ = at(middle)
+        few = rate * first + workers * middle < asked
+        low, high = np.where(few, middle, low), np.where(few, high, middle)
+    decoding = np.where(most - high < 1e-6 * most, most, high)
+    rate, first, token, step, passed = at(decoding)
+    # Where all places of the decoders are taken, the others wait for one.
+    wait = np.where(decoding < most, 0.0, np.maximum(asked / rate - first - output * token, 0.0))
+    wait = np.where(asked / workers > places, wait, 0.0)
+    return Balance(token, first + wait, workers * np.minimum(asked / workers, places), workers * decoding, step,
+                   token * 0.0, wait, passed)  # fmt: skip

@@ -10,11 +10,11 @@ import numpy as np
 from ..physics.serving_load import cache_pool, engine_step_time
 from ..units import Bytes, Count, Seconds
 from ..workloads.language import Work
-from .load_balance import Policy, Server
+from .load_balance import Policy, Server, interpolate
 from .serving_engine import Engine
 
-GRID = np.array([0.0, 0.03, 0.06, 0.12, 0.2, 0.3, 0.42, 0.55, 0.7, 0.85, 1.0])
-"""Shares of the load at which decode steps are timed."""
+GRID = np.array([1.0, 2.0, 3.0, *(step * 2.0**power for power in range(1, 18) for step in (2.0, 3.0))])
+"""Batches at which decode steps are timed, the same for all loads: most kernels of many loads are timed once."""
 DRAFT_WORK = 1.5
 """Work of one draft layer over that of one layer of the model: it has a projection of two inputs and its own head."""
 
@@ -66,11 +66,11 @@ class Parts:
     notes: tuple[str, ...]
 
     def places(self, stack: Any, capacity: Bytes) -> Count:
-        """Requests that the cache of the instance holds at the same time."""
+        """Requests that the instance holds at the same time; ranks of data-parallel attention count each for itself."""
         s = stack.si
         pool = cache_pool(capacity, s.memory_share, self.weights, s.reserve, s.share_of_free)
         one = self.cache_input + self.cache_token * self.load.output * s.cached_output
-        return np.minimum(np.floor(pool / one) * self.data, s.max_sequences)
+        return np.minimum(np.floor(pool / one), s.max_sequences) * self.data
 
     def server(self, stack: Any, capacity: Bytes) -> Server:
         """The engine as the load sees it."""
@@ -103,10 +103,19 @@ def parts_of(engine: Engine, load: Load, budget: Count, decoding: bool = True) -
     asked = np.asarray(load.asked, dtype=np.float64)
     shape = np.broadcast_shapes(*(np.shape(value) for value in (
         asked, load.input, load.output, load.cached, load.drafted, load.accepted)))  # fmt: skip
-    batches = np.maximum(np.broadcast_to(asked, shape)[..., None] * GRID, 1.0)
+    batches = GRID[: int(np.searchsorted(GRID, min(float(np.max(asked)), GRID[-1]))) + 1]
+    batches = GRID[:2] if len(batches) < 2 else batches
     context = np.asarray(load.input + load.output / 2.0)[..., None]
     drafted = np.asarray(load.drafted, dtype=np.float64)[..., None]
     decode = engine.step(Work("decode", batches, 1.0 + drafted if np.any(drafted) else 1.0, context))
+
+    def at_asked(values: Any) -> Any:
+        """A column of the steps at the number of requests in flight."""
+        columns = np.broadcast_to(
+            values, (*np.shape(values)[:-1], len(batches)) if np.ndim(values) else (len(batches),)
+        )
+        return interpolate(batches, columns, np.broadcast_to(asked, shape))
+
     new = np.maximum(np.asarray(load.input - load.cached, dtype=np.float64), 1.0)
     chunks = np.ceil(new / budget)
     alone = engine.step(Work("prefill", 1.0, new, load.cached))
@@ -124,7 +133,8 @@ def parts_of(engine: Engine, load: Load, budget: Count, decoding: bool = True) -
         together=StepParts(together.kernels.time, together.kernels.launches * chunks),
         most_batched=many, draft_scale=1.0 + DRAFT_WORK * drafted / inside.layers,
         weights=engine.weights(), cache_input=cached, cache_token=token, data=layout.data,
-        sigma_decode=decode.kernels.sigma, sigma_prefill=alone.kernels.sigma, floor=decode.kernels.floor,
+        sigma_decode=at_asked(decode.kernels.sigma), sigma_prefill=alone.kernels.sigma,
+        floor=at_asked(decode.kernels.floor),
         prefill_floor=alone.kernels.floor,
         notes=tuple(dict.fromkeys((*decode.kernels.notes, *alone.kernels.notes))),
     )  # fmt: skip

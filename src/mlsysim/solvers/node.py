@@ -14,6 +14,7 @@ from ..errors import InfeasibleError, InvalidInputError
 from ..machine.textbook import peak_in, power_terms
 from ..physics import energy, roofline
 from ..physics import memory as memory_equations
+from ..physics.choice import everywhere, maximum
 from ..record import total
 from ..units import (
     Bytes,
@@ -165,8 +166,8 @@ class SingleNodeModel(ForwardModel):
             raise_errors: raise :class:`~mlsysim.errors.InfeasibleError` when it does not fit
             seq_len: tokens of context; 2,048 or the model's own limit where that is less
             kv_precision: number format of the KV cache; 16 bits unless said
-            runtime: of a network, where measured: ``eager``, ``compiled`` or ``engine``; an engine on edge devices
-                and in formats below 16 bits, eager elsewhere unless said
+            runtime: where measured: ``llamacpp`` of a language model, else serving kernels; ``eager``, ``compiled`` or
+                ``engine`` of another network, an engine on edge devices and in formats below 16 bits unless said
 
         Returns:
             Latency, throughput, memory, energy, with ``feasible``, ``bottleneck`` and ``margin``.
@@ -231,11 +232,11 @@ def solve_textbook(
     feasible = footprint <= capacity
     memory = roofline.memory_time(work.traffic, bandwidth)
     notes = notes + work.notes + level
-    if not np.all(feasible) and chip.host_bandwidth is not None:
+    if not everywhere(feasible) and chip.host_bandwidth is not None:
         spilled = roofline.spilled_memory_time(work.traffic, footprint, capacity, bandwidth, chip.host_bandwidth)
         memory = np.where(feasible, memory, spilled) if is_array(feasible, spilled) else spilled
         notes += ("what does not fit is streamed from host memory over the host link at each pass",)
-    elif not np.all(feasible):
+    elif not everywhere(feasible):
         notes += ("where it does not fit, times are those of the same chip with enough memory",)
     compute = roofline.compute_time(work.flops, peak, eta)
     overhead = memory_equations.launch_time(work.launches, assumed.layer_overhead, chip.dispatch_latency)
@@ -254,14 +255,14 @@ def solve_textbook(
         model_weights_size=work.weights,
         memory_footprint=footprint,
         memory_capacity=capacity,
-        offload_spill_bytes=np.maximum(footprint - capacity, 0.0),
+        offload_spill_bytes=maximum(footprint - capacity, 0.0),
         peak=peak,
         peak_flops_actual=peak * eta,
         peak_bw_actual=bandwidth,
         energy=energy.chip_energy(time, idle, work.flops, per_flop, work.traffic, assumed.memory_energy, tdp),
         feasible=feasible,
     )
-    if strict and not np.all(feasible):
+    if strict and not everywhere(feasible):
         raise InfeasibleError(f"{model.id} on {device.id}: {answer.limits[0]}")
     return answer
 

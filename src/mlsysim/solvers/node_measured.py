@@ -13,7 +13,7 @@ from ..catalog import textbook
 from ..catalog.models import Diffusion, Recommender, Transformer
 from ..catalog.stacks import Stacks
 from ..errors import InvalidInputError, MissingFactError
-from ..machine import vision_kernels
+from ..machine import llamacpp, vision_kernels
 from ..machine.passes import PassTime, time_pass
 from ..machine.power import draw_of
 from ..machine.textbook import peak_in, wiring
@@ -27,7 +27,10 @@ from ..workloads.network import network
 from . import node
 from .border import Border, shape_of
 from .result import Question
+from .serving_engine import scaled
 
+LLAMA = "llamacpp"
+"""Runtime of language models on whatever device there is, one sequence at a time."""
 EDGE = ("edge", "mobile", "tiny")
 """Families of devices whose networks are built ahead unless said otherwise."""
 
@@ -120,7 +123,9 @@ def measured_answer(resolver: type[Any], arguments: dict[str, Any], strict: bool
     batch = border.count("batch_size", arguments["batch_size"])
     runtime, given = arguments["runtime"], arguments["seq_len"]
     if runtime is not None:
-        runtime = border.choice("runtime", runtime, vision_kernels.RUNTIMES)
+        runtime = border.choice("runtime", runtime, (*vision_kernels.RUNTIMES, LLAMA))
+        if runtime == LLAMA and getattr(model, "architecture", None) != "transformer":
+            border.problems.append(f"runtime: expected {LLAMA} with a language model only, found {model.id}")
     context = None if given is None else border.count("seq_len", given)
     named = arguments["kv_precision"]
     stored = None if named is None else border.format(named, "kv_precision")
@@ -134,7 +139,7 @@ def measured_answer(resolver: type[Any], arguments: dict[str, Any], strict: bool
     question = Question(resolver, arguments)
     book = node.solve_textbook(question, model, device, number, batch, 1.0, context, stored, strict)
     if isinstance(model, Transformer):
-        done = _language(model, device, number, batch, context, stored)
+        done = _language(model, device, number, batch, context, stored, runtime == LLAMA)
     else:
         built = device.family in EDGE or number.si.activation_bits < 16
         chosen = runtime or ("engine" if built else "eager")
@@ -196,8 +201,10 @@ OUTSIDE = 0.3
 """Added in quadrature to sigma where a kind of network was not among those fitted; assumed."""
 
 
-def _language(model: Any, device: Any, number: Any, batch: Any, context: Any, stored: Any) -> Timed:
-    """A decode step of a language model, or the whole pass of an encoder, by the kernels of serving."""
+def _language(
+    model: Any, device: Any, number: Any, batch: Any, context: Any, stored: Any, llama: bool = False
+) -> Timed:
+    """A decode step of a language model, or the whole pass of an encoder, by the kernels of serving or of llama.cpp."""
     from .serving_measured import engine_for, kernel_word
 
     group = wiring(device, textbook().link_latency)
@@ -205,6 +212,8 @@ def _language(model: Any, device: Any, number: Any, batch: Any, context: Any, st
     engine = engine_for(model, group, Stacks["ideal"], language.Layout(), word, stored)
     if model.architecture == "transformer":
         done = engine.decode(batch, context)
+        if llama:
+            return _llama(engine, done, batch, context, word)
         return _passed(done.kernels, done.overhead, engine.machine.chip.bandwidth)
     if model.architecture != "encoder":
         raise MissingFactError(
@@ -213,8 +222,18 @@ def _language(model: Any, device: Any, number: Any, batch: Any, context: Any, st
     work = language.Work("prefill", batch, context, 0.0)
     run = language.operators(model, work, language.Layout(), engine.numerics)
     # Each token sees every other: twice the pairs of a causal pass.
-    run = [replace(one, count=one.count * 2.0) if one.kind == "attention_context" else one for one in run]
+    run = [one._replace(count=one.count * 2.0) if one.kind == "attention_context" else one for one in run]
     return _passed(time_pass(engine.machine, run), 0.0, engine.machine.chip.bandwidth)
+
+
+def _llama(engine: Any, done: Any, batch: Any, context: Any, word: str) -> Timed:
+    """A decode step under llama.cpp: its time as a whole, shared out over the operators as serving kernels would."""
+    run = engine.operators(language.Work("decode", batch, 1.0, context))
+    timed = llamacpp.llama_time(engine.machine.chip, word, "decode", run)
+    kernels = scaled(done.kernels, timed.time / done.kernels.time)
+    notes = (*timed.notes, "fitted on single sequences") if np.any(np.greater(batch, 1)) else timed.notes
+    sigma = np.hypot(timed.sigma, np.where(np.greater(batch, 1), OUTSIDE, 0.0))[()]
+    return replace(_passed(kernels, 0.0, engine.machine.chip.bandwidth), sigma=sigma, notes=notes)
 
 
 def _passed(done: PassTime, overhead: Any, bandwidth: float) -> Timed:
@@ -244,8 +263,9 @@ def _result(book: Any, device: Any, done: Timed) -> MeasuredProfile:
         notes = (f"{device.id}: no tdp in the catalog, so no energy; pass device.replace(tdp='... W')",)
     else:
         bandwidth = device.si.memory_bandwidth
-        draw = draw_of(device, time, done.at_peak, memory_time(done.traffic, bandwidth))
-        energy, spread, notes = _plain(draw.energy), np.hypot(draw.sigma, done.sigma), draw.notes
+        streamed = memory_time(done.traffic, bandwidth)
+        draw = draw_of(device, time, done.at_peak, streamed, time_sigma=done.sigma)
+        energy, spread, notes = _plain(draw.energy), draw.energy_sigma, draw.notes
     whole = _plain(book.si.peak * np.asarray(done.at_peak) / np.maximum(time, 1e-30))
     numbers = {
         "latency_compute": compute, "latency_memory": stream, "latency_overhead": _plain(done.overhead),

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..catalog import Defaults, Infra, textbook
-from ..catalog.models import Transformer
 from ..catalog.systems import Fleet
-from ..errors import InvalidPlanError, MissingFactError, UnsupportedWorkloadError
+from ..errors import InvalidPlanError, MissingFactError
 from ..machine.textbook import Wiring, peak_in, power_terms, wiring
 from ..physics import carbon, cost, energy, roofline
 from ..record import total
 from ..units import Bytes, Count, Dollars, FlopPerSecond, Fraction, Joules, Kilograms, PerSecond, Seconds
 from ..workloads.training import OPTIMIZERS, RECOMPUTE, Work, work_of
 from . import plan_rules, plan_search
+from . import training_offload as offloading
 from .base import BaseOptimizer
 from .border import Border
 from .distributed import recomputation
@@ -26,6 +26,7 @@ from .result import Question, Result
 from .training_plan import Machine, Recipe, Times, recipe_for, sample_flops
 
 OBJECTIVES = ("time", "cost", "carbon")
+SEARCHED = ("1f1b", "interleaved", "zero-bubble", "dualpipe")
 TERMS = ("compute", "tp", "ep", "cp", "pp", "dp", "bubble", "update")
 
 
@@ -50,6 +51,8 @@ class ParallelismResult(Result):
     feasible_plans: Count
     terms: Mapping[str, Any]
     next_terms: Mapping[str, Any]
+    next_config: Mapping[str, Any]
+    next_value: Any
     top_candidates: tuple[Mapping[str, Any], ...]
     objective: str
     feasible: bool
@@ -61,12 +64,16 @@ class ParallelismResult(Result):
 
     @property
     def why(self) -> list[str]:
-        """What the best plan gains and loses against the next, by term, largest first."""
+        """How far the next plan is and where it differs, then what the best one gains and loses by term, largest first."""
         if not self.next_terms:
             return []
+        other = ", ".join(
+            f"{name} {value}" for name, value in self.next_config.items() if value != self.best_config[name]
+        )
+        far = self.si.next_value / self.si.objective_value - 1
         change = {name: self.next_terms[name] - self.terms[name] for name in TERMS}
         order = sorted(change, key=lambda name: -abs(change[name]))
-        return [
+        return [f"the next plan ({other}) takes {far:.2%} more {self.objective}"] + [
             f"{name}: {abs(change[name]) * 1e3:.4g} ms {'less' if change[name] > 0 else 'more'} than the next plan"
             for name in order
             if abs(change[name]) > 1e-9
@@ -115,13 +122,16 @@ class ParallelismOptimizer(BaseOptimizer):
         overlap_efficiency: Any = 0.85,
         fused_attention: Any = True,
         optimizer: Any = "adam",
+        schedule: Any = None,
+        offload: Any = "none",
         objective: Any = "time",
         use_all: Any = None,
         top: Any = 5,
     ) -> ParallelismResult:
         """Enumerate every plan of data, tensor, pipeline, expert and context ranks, and keep the best that fits.
 
-        Exact: every divisor of the fleet, micro-batch size, interleaving, ZeRO stage and recomputation is evaluated.
+        Exact: every divisor of the fleet, micro-batch size, schedule with its chunks, ZeRO stage, recomputation and place of the
+        optimizer's states is evaluated.
 
         Args:
             model: a transformer (or a model trained data-parallel only) of ``Models`` or its name
@@ -140,6 +150,8 @@ class ParallelismOptimizer(BaseOptimizer):
             overlap_efficiency: the largest share of the traffic that can hide
             fused_attention: attention scores are never stored
             optimizer: whose states are kept
+            schedule: fix it to 1f1b, interleaved, zero-bubble or dualpipe; None to search all of them
+            offload: where the optimizer's states lie: none, cpu or nvme; None to search none and cpu
             objective: least ``"time"``, ``"cost"`` (chips and electricity) or ``"carbon"`` (electricity) of a step
             use_all: whether every chip must work; None: yes for time, while cost and carbon may leave some to others
             top: candidates to keep
@@ -161,8 +173,8 @@ class ParallelismOptimizer(BaseOptimizer):
                          max_tp=max_tp, max_pp=max_pp, overlap_comm=overlap_comm, seq_len=seq_len,
                          activation_recomputation=activation_recomputation, zero_stage=zero_stage, max_cp=max_cp,
                          max_microbatch=max_microbatch, overlap_efficiency=overlap_efficiency,
-                         fused_attention=fused_attention, optimizer=optimizer, objective=objective, use_all=use_all,
-                         top=top)  # fmt: skip
+                         fused_attention=fused_attention, optimizer=optimizer, schedule=schedule, offload=offload,
+                         objective=objective, use_all=use_all, top=top)  # fmt: skip
         border = Border()
         spec, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)
@@ -175,6 +187,8 @@ class ParallelismOptimizer(BaseOptimizer):
         recompute = None if activation_recomputation is None else recomputation(border, activation_recomputation)
         overlap, fused = border.flag("overlap_comm", overlap_comm), border.flag("fused_attention", fused_attention)
         update = border.choice("optimizer", optimizer, tuple(OPTIMIZERS))
+        order = None if schedule is None else border.choice("schedule", schedule, SEARCHED)
+        place = None if offload is None else border.choice("offload", offload, offloading.PLACES)
         goal = border.choice("objective", objective, OBJECTIVES)
         everything = goal == "time" if use_all is None else border.flag("use_all", use_all)
         kept = border.one_count("top", top, most=1000)
@@ -182,8 +196,6 @@ class ParallelismOptimizer(BaseOptimizer):
             border.problems.append("a search takes single numbers; ask it once for each point of a sweep")
         border.close()
         arguments.update(model=spec, fleet=machine)
-        if isinstance(spec, Transformer) and spec.architecture == "encoder_decoder":
-            raise UnsupportedWorkloadError(f"ParallelismOptimizer answers for one stack of layers; {spec.id} has two")
         wires = wiring(machine, textbook().link_latency)
         peak, notes = peak_in(wires.chip, number)
         work = work_of(spec, tokens)
@@ -194,8 +206,15 @@ class ParallelismOptimizer(BaseOptimizer):
             max_cp=limits["max_cp"] or wires.domain, max_samples=limits["max_microbatch"] or assumed.search_microbatch,
             stages=(0.0, 1.0, 2.0, 3.0) if stage is None else (stage,),
             recompute=plan_search.recompute_choices(fused, recompute),
+            ways=_ways(order, place, chip.host_bandwidth is not None),
         )  # fmt: skip
-        bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0)
+        host, room = None, np.inf
+        if any(where != "none" for _, where in space.ways):
+            states = recipe.master + recipe.first + recipe.second
+            host = offloading.host_of(machine, wires.chip, place or "cpu", "none", states, recipe.weight)
+            room, unknown = offloading.capacity(machine, place or "cpu")
+            more += unknown
+        bed = Machine(wires, peak, eta, chip.memory_bandwidth, hidden if overlap else 0.0, host=host)
         prices = _Prices.of(machine, wires, peak, goal)
         sizes = _sizes(wires, everything)
         parts = [(n, plan_search.grid(work, n, batch, space)) for n in sizes]
@@ -205,15 +224,25 @@ class ParallelismOptimizer(BaseOptimizer):
                 f"batch_size {batch:g} does not divide over the data-parallel ranks of any plan on {wires.chips:g} chips; "
                 f"try a multiple of {wires.chips / (space.max_tp * min(space.max_pp, work.layers)):g} or more"
             )
-        step, size, timed = plan_search.figures(work, plans, batch, recipe, bed, chip.memory_capacity, fused)
+        step, size, timed = plan_search.figures(
+            work, plans, batch, recipe, bed, chip.memory_capacity, fused, space.ways, room
+        )
         worth = prices.value(work, plans, batch, step, goal, fused)
-        order = np.lexsort((size, worth))[:kept]
-        feasible = bool(np.isfinite(step[order[0]]))
+        ranked = np.lexsort((size, worth))
+        feasible = bool(np.isfinite(step[ranked[0]]))
+        chosen = ranked[:kept]
+        later = ranked[np.isfinite(worth[ranked]) & (worth[ranked] > worth[ranked[0]] * (1 + 1e-12))][:1]
         if not feasible:
-            order = np.argsort(size)[:1]
+            chosen = np.argsort(size)[:1]
             more += ("no plan fits; shown is the one that needs least memory",)
-        found = [_Candidate.of(work, plan_search.one(plans, int(i)), batch, recipe, bed, prices, fused) for i in order]
-        best, second = found[0], _different(found)
+        found, following = (
+            [
+                _Candidate.of(work, plan_search.one(plans, int(i)), batch, recipe, bed, prices, fused, space.ways)
+                for i in some
+            ]
+            for some in (chosen, later)
+        )
+        best, second = found[0], following[0] if following and feasible else None
         return ParallelismResult(
             question=Question(type(self), arguments),
             notes=(*wires.notes, *notes, *more),
@@ -228,12 +257,14 @@ class ParallelismOptimizer(BaseOptimizer):
             step_energy=best.energy,
             step_cost=best.cost,
             step_carbon=best.carbon,
-            objective_value={"time": best.step, "cost": best.cost, "carbon": best.carbon}[goal],
+            objective_value=best.worth(goal),
             search_space_size=float(len(step)),
             total_searched=float(len(step)),
             feasible_plans=float(timed),
             terms=best.terms,
-            next_terms=second.terms if second is not None and feasible else {},
+            next_terms={} if second is None else second.terms,
+            next_config={} if second is None else second.config,
+            next_value=np.nan if second is None else second.worth(goal),
             top_candidates=tuple(c.summary() for c in found) if feasible else (),
             objective=goal,
             feasible=feasible,
@@ -246,6 +277,13 @@ def _scalar(border: Border, name: str, value: Any) -> Any:
         border.problems.append(f"{name}: expected one whole number, found an array of {np.size(number)}")
         return 1.0
     return number
+
+
+def _ways(schedule: str | None, place: str | None, linked: bool) -> tuple[plan_search.Way, ...]:
+    """Schedules and places to search."""
+    orders = SEARCHED if schedule is None else (schedule,)
+    places = (place,) if place is not None else ("none", "cpu") if linked else ("none",)
+    return tuple((one, where) for where in places for one in orders)
 
 
 def _sizes(wires: Wiring, everything: bool) -> list[float]:
@@ -322,13 +360,13 @@ class _Candidate:
 
     @classmethod
     def of(cls, work: Work, row: dict[str, float], batch: float, recipe: Recipe, bed: Machine, prices: _Prices,
-           fused: bool) -> _Candidate:  # fmt: skip
-        held, times = plan_search.parts_of(work, row, batch, recipe, bed, fused)
+           fused: bool, ways: tuple[plan_search.Way, ...]) -> _Candidate:  # fmt: skip
+        held, times = plan_search.parts_of(work, row, batch, recipe, bed, fused, ways)
         chips = row["dp"] * row["tp"] * row["pp"] * row["ep"] * row["cp"]
         useful, done = sample_flops(work, row["recompute"], False, fused)
         used = prices.energy(chips, times.step, batch * done)
         return cls(
-            config=_named(row, batch),
+            config=_named(row, batch, ways[int(row["way"])]),
             chips=chips,
             step=times.step,
             memory=held.total,
@@ -339,23 +377,23 @@ class _Candidate:
             terms=_terms(times),
         )
 
+    def worth(self, goal: str) -> Any:
+        """What is to be least."""
+        return {"time": self.step, "cost": self.cost, "carbon": self.carbon}[goal]
+
     def summary(self) -> dict[str, Any]:
         """Plain figures, SI, to list."""
         return {**self.config, "step_time": float(self.step), "mfu": float(self.mfu), "memory": float(self.memory)}
 
 
-def _named(row: dict[str, float], batch: float) -> dict[str, Any]:
+def _named(row: dict[str, float], batch: float, way: plan_search.Way) -> dict[str, Any]:
     words = {number: word for word, number in RECOMPUTE.items()}
     found: dict[str, Any] = {name: int(row[name]) for name in ("tp", "pp", "dp", "ep", "cp")}
     found |= {"v_stages": int(row["chunks"]), "microbatch_count": int(row["microbatches"])}
     found["microbatch_size"] = int(batch / (row["dp"] * row["ep"] * row["microbatches"]))
+    found |= {"schedule": way[0], "offload": way[1]}
     return found | {"zero_stage": int(row["zero"]), "activation_recomputation": words[row["recompute"]]}
 
 
 def _terms(times: Times) -> dict[str, float]:
     return {name: float(getattr(times, name)) for name in TERMS}
-
-
-def _different(found: list[_Candidate]) -> _Candidate | None:
-    """The next candidate that is slower; plans that tie differ in memory only."""
-    return next((c for c in found[1:] if c.step > found[0].step * (1 + 1e-12)), found[1] if len(found) > 1 else None)

@@ -11,6 +11,7 @@ from ..catalog.models import Transformer
 from ..errors import InvalidPlanError, MissingFactError, alternatives
 from ..machine.textbook import Wiring
 from ..physics import collectives, memory
+from ..physics.choice import minimum
 from ..units import Bytes, Count, Seconds
 from ..workloads.transformer import Shape
 
@@ -81,7 +82,7 @@ def alone(plan: Plan) -> bool:
 
 def kv_share(plan: Plan, model: Shape) -> Any:
     """Share of the KV cache on one chip: key-value heads split over tensor ranks, copied where there are too few."""
-    return 1.0 / (np.minimum(plan.tp, model.kv_heads) * plan.pp * plan.ep)
+    return 1.0 / (minimum(plan.tp, model.kv_heads) * plan.pp * plan.ep)
 
 
 def weight_share(plan: Plan, model: Shape, weights: Bytes) -> Bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from ..catalog import Hardware, Systems
 from ..catalog.hardware import Device
 from ..catalog.systems import Fleet, Node
-from ..errors import InvalidPlanError, alternatives
+from ..errors import InvalidPlanError, alternatives, nearest
 from ..units import Count
 from ..workloads.training import Work
 from .border import Border
@@ -34,11 +35,15 @@ def _or(numbers: Sequence[int]) -> str:
     return alternatives([f"{n:g}" for n in numbers])
 
 
-def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
-    """Whether ranks divide chips, heads, layers, experts and tokens, and what is wrong where they do not."""
+def layout(plan: Plan, work: Work, chips: Count, ends: Count = 0.0) -> tuple[Any, list[str]]:
+    """Whether ranks divide chips, heads, layers, experts and tokens, and what is wrong where they do not.
+
+    Of the layers, ``ends`` are the embedding and the logits, where a stack counts them when it deals layers to stages.
+    """
     m = work.model.si
     one = np.asarray(1.0)
-    parts = plan.tp * plan.pp * plan.ep * plan.cp
+    folded = plan.etp is not None
+    parts = plan.tp * plan.pp * plan.cp * (1.0 if folded else plan.ep)
     if work.shape is not None:
         heads, experts, layers = m.heads, work.shape.experts, work.layers
         kind = ""
@@ -47,14 +52,18 @@ def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
         kind = f"{work.model.id} is trained with data parallelism only; "
     checks: list[tuple[Any, Callable[[], str]]] = [
         (chips % parts == 0, lambda: (
-            f"tensor {plan.tp:g} x pipeline {plan.pp:g} x expert {plan.ep:g} x context {plan.cp:g} does not divide "
-            f"{chips:g} chips; nearby: {_or(near_divisors(chips, parts))} chips in all")),
+            f"tensor {plan.tp:g} x pipeline {plan.pp:g}{'' if folded else f' x expert {plan.ep:g}'} x context {plan.cp:g} does not divide "
+            f"{chips:g} chips; nearby: {_or(near_divisors(chips, parts))} chips in all"
+            f"{', or expert_tp=1 to fold experts over all ranks of a stage' if not folded and _foldable(plan, chips) else ''}")),
         (heads % plan.tp == 0, lambda: (
             f"tp_size {plan.tp:g}: {kind or f'{heads:g} attention heads do not divide; '}try {_or(near_divisors(heads, plan.tp))}")),
         (plan.pp * plan.chunks <= layers, lambda: (
-            f"pp_size {plan.pp:g} x v_stages {plan.chunks:g}: {kind}there are {layers:g} layers")),
+            f"pp_size {plan.pp:g} x v_stages {plan.chunks:g}: {kind}there are {layers - ends:g} layers; "
+            f"try {_or(near_divisors(layers - ends, min(float(plan.pp * plan.chunks), float(layers - ends))))} stages in all")),
         (experts % plan.ep == 0, lambda: (
             f"ep_size {plan.ep:g}: {kind or f'{experts:g} routed experts do not divide; '}try {_or(near_divisors(experts, plan.ep))}")),
+        (np.mod(plan.data * plan.cp * plan.tp, plan.expert_parts) == 0 if folded else one == 1, lambda: (
+            folding(plan.data * plan.cp * plan.tp, experts, plan.ep, plan.etp))),
         ((work.tokens % plan.cp == 0) if work.shape is not None else plan.cp == one, lambda: (
             f"cp_size {plan.cp:g}: {kind}{work.tokens:g} tokens do not divide; try {_or(near_divisors(work.tokens, plan.cp))}")),
         ((plan.chunks == 1) | (plan.pp > 1), lambda: f"v_stages {plan.chunks:g} needs a pipeline; give a pp_size of 2 or more"),
@@ -76,17 +85,31 @@ def layout(plan: Plan, work: Work, chips: Count) -> tuple[Any, list[str]]:
     return good, problems
 
 
+def _foldable(plan: Plan, chips: Count) -> bool:
+    """Whether expert ranks fit in a stage if they are folded over its other ranks."""
+    return bool(plan.ep > 1 and chips % (plan.tp * plan.pp * plan.cp) == 0 and chips % (plan.pp * plan.ep) == 0)
+
+
+def folding(ranks: Count, experts: Count, ep: Count, etp: Count) -> str:
+    """What is wrong where expert ranks times tensor ranks of an expert do not divide the ranks of a stage."""
+    near = [n for n in near_divisors(experts, float(ep), 64) if ranks % (n * etp) == 0]
+    found = f"ep_size {ep:g} x expert_tp {etp:g}: {experts:g} routed experts over {ranks:g} ranks of a stage"
+    if not near:
+        return f"{found}; try expert_tp {_or(near_divisors(ranks, float(etp)))}"
+    return f"{found}; try ep_size {_or(sorted(sorted(near, key=lambda n: (abs(n - ep), n))[:3]))}"
+
+
 def _plain(plan: Plan) -> bool:
     return all(np.ndim(value) == 0 for value in (plan.tp, plan.pp, plan.ep, plan.cp, plan.chunks, plan.microbatches))
 
 
 def dealt(plan: Plan, batch: Count) -> tuple[Any, str]:
     """Whether the batch divides over data ranks and micro-batches, and what is wrong if not."""
-    share = plan.dp * plan.ep * plan.microbatches
+    share = plan.data * plan.microbatches
     fine = batch % share == 0
     if np.ndim(fine) or fine:
         return fine, ""
-    ranks = plan.dp * plan.ep
+    ranks = plan.data
     below, above = max(np.floor(batch / share), 0.0) * share, np.ceil(batch / share) * share
     batches = [f"{value:g}" for value in (below, above) if value > 0]
     found = (
@@ -105,6 +128,16 @@ def fleet_of(border: Border, value: Any) -> Any:
         border.problems.append(f"fleet: expected a fleet or a node, found the device {name}")
         return None
     return border.entry("fleet", value, (Fleet, Node), Systems)
+
+
+def taken(border: Border, solver: Any, plan: Mapping[str, Any]) -> None:
+    """Arguments handed on to another solver must be some that it has."""
+    names = [*inspect.signature(solver.solve).parameters][1:]
+    for name in plan:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f"; did you mean {alternatives(near)}?" if near else ""
+            border.problems.append(f"{name}: {solver.__name__} takes no such argument{hint}")
 
 
 def refuse(problems: list[str]) -> None:

@@ -14,8 +14,10 @@ from ..workloads.training import FULL, NONE, SELECTIVE, Work
 from .training_plan import Held, Machine, Plan, Recipe, Times, memory_of, time_of
 
 BLOCK = 1 << 15
-COLUMNS = ("dp", "tp", "pp", "ep", "cp", "chunks", "microbatches", "zero", "recompute")
+COLUMNS = ("dp", "tp", "pp", "ep", "cp", "chunks", "microbatches", "zero", "recompute", "way")
 Grid = dict[str, NDArray[np.float64]]
+Way = tuple[str, str]
+"""A schedule, and where the states of the optimizer lie. Plans of a way are computed together."""
 
 
 def divisors(number: float) -> list[int]:
@@ -41,6 +43,7 @@ class Space:
     stages: tuple[float, ...]
     recompute: tuple[float, ...]
     chunks: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+    ways: tuple[Way, ...] = (("1f1b", "none"),)
 
 
 def factorisations(work: Work, chips: float, space: Space) -> NDArray[np.float64]:
@@ -78,12 +81,31 @@ def grid(work: Work, chips: float, batch: float, space: Space) -> Grid:
     # One rank has nothing to share: the stages of ZeRO are then one and the same plan.
     fine &= (option[:, 2] == min(space.stages)) | (table[:, 0] * table[:, 3] * table[:, 4] > 1)
     columns = (*table.T, chunks, steps, option[:, 2], option[:, 3])
-    return {name: column[fine] for name, column in zip(COLUMNS, columns, strict=True)}
+    found = [column[fine] for column in columns]
+    ways = [_allowed(schedule, found[2], found[5], found[6]) for schedule, _ in space.ways]
+    parts = [[column[keep] for column in found] for keep in ways]
+    numbers = [np.full(int(keep.sum()), float(number)) for number, keep in enumerate(ways)]
+    joined = [np.concatenate(same) for same in zip(*parts, strict=True)]
+    return dict(zip(COLUMNS, (*joined, np.concatenate(numbers)), strict=True))
+
+
+def _allowed(schedule: str, stages: Any, chunks: Any, steps: Any) -> NDArray[np.bool_]:
+    """Where a schedule can run; without a pipeline all schedules are one."""
+    one: NDArray[np.bool_] = chunks == 1
+    if schedule == "1f1b":
+        return one
+    if schedule == "interleaved":
+        return ~one
+    fine: NDArray[np.bool_] = one & (stages > 1)
+    if schedule == "dualpipe":
+        fine &= (stages % 2 == 0) & (steps % 2 == 0) & (steps >= 2 * stages)
+    return fine
 
 
 def figures(
-    work: Work, plans: Grid, batch: float, recipe: Recipe, machine: Machine, capacity: float, fused: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    work: Work, plans: Grid, batch: float, recipe: Recipe, machine: Machine, capacity: float, fused: bool,
+    ways: tuple[Way, ...] = (("1f1b", "none"),), room: Any = np.inf,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:  # fmt: skip
     """Step time (infinite where it does not fit) and memory of each plan, and how many were timed.
 
     Memory is cheap to find and most plans fail on it, so only those that fit are timed.
@@ -91,24 +113,30 @@ def figures(
     total = len(plans["dp"])
     held_size, step = np.empty(total), np.full(total, np.inf)
     timed = 0
-    for start in range(0, total, BLOCK):
-        block = slice(start, min(start + BLOCK, total))
-        plan = plan_of({name: column[block] for name, column in plans.items()}, fused)
-        held = memory_of(work, plan, plan.samples(batch), recipe)
-        held_size[block] = held.total
-        fits = np.flatnonzero(held_size[block] <= capacity)
-        if not fits.size:
-            continue
-        timed += fits.size
-        some = plan_of({name: column[block][fits] for name, column in plans.items()}, fused)
-        held = memory_of(work, some, some.samples(batch), recipe)
-        step[start + fits] = time_of(work, some, batch, held, recipe, machine).step
+    for number, way in enumerate(ways):
+        mine = np.flatnonzero(plans["way"] == number)
+        for start in range(0, len(mine), BLOCK):
+            block = mine[start : start + BLOCK]
+            plan = plan_of({name: column[block] for name, column in plans.items()}, fused, way)
+            held = memory_of(work, plan, plan.samples(batch), recipe)
+            held_size[block] = held.total
+            good = held_size[block] <= capacity
+            if machine.host is not None and way[1] != "none":
+                good &= machine.host.held(held.shard, 1.0, 0.0) <= room
+            fits = block[good]
+            if not fits.size:
+                continue
+            timed += fits.size
+            some = plan_of({name: column[fits] for name, column in plans.items()}, fused, way)
+            held = memory_of(work, some, some.samples(batch), recipe)
+            step[fits] = time_of(work, some, batch, held, recipe, machine).step
     return step, held_size, timed
 
 
-def plan_of(columns: dict[str, Any], fused: bool) -> Plan:
+def plan_of(columns: dict[str, Any], fused: bool, way: Way = ("1f1b", "none")) -> Plan:
     """A plan (or arrays of plans) from its columns."""
-    return Plan(**columns, sequence_parallel=True, schedule="1f1b", fused_attention=fused)
+    ranks = {name: column for name, column in columns.items() if name != "way"}
+    return Plan(**ranks, sequence_parallel=True, schedule=way[0], offload=way[1], fused_attention=fused)
 
 
 def one(plans: Grid, index: int) -> dict[str, float]:
@@ -117,10 +145,11 @@ def one(plans: Grid, index: int) -> dict[str, float]:
 
 
 def parts_of(
-    work: Work, row: dict[str, float], batch: float, recipe: Recipe, machine: Machine, fused: bool
-) -> tuple[Held, Times]:
+    work: Work, row: dict[str, float], batch: float, recipe: Recipe, machine: Machine, fused: bool,
+    ways: tuple[Way, ...] = (("1f1b", "none"),),
+) -> tuple[Held, Times]:  # fmt: skip
     """Memory and times of one plan, in full."""
-    plan = plan_of(row, fused)
+    plan = plan_of(row, fused, ways[int(row["way"])])
     held = memory_of(work, plan, plan.samples(batch), recipe)
     return held, time_of(work, plan, batch, held, recipe, machine)
 

@@ -14,10 +14,10 @@ from ..physics import collectives, memory
 from ..physics import transformer as eq
 from ..record import total
 from ..units import Count, Fraction, Seconds, TokensPerSecond
+from . import plan_rules
 from .base import ForwardModel
 from .border import Border, shape_of
 from .limits import Limit, binding
-from .plan_rules import fleet_of
 from .result import Question, Result
 from .serving import ServingModel
 from .training_step import TrainingStepModel
@@ -151,7 +151,7 @@ class PostTrainingModel(ForwardModel):
                          output_len=output_len, placement=placement, rollout_share=rollout_share, rollout_tp=rollout_tp,
                          rollout_stack=rollout_stack, longest_over_mean=longest_over_mean, reward_share=reward_share, **plan)  # fmt: skip
         border = Border()
-        network, machine = border.model(model), fleet_of(border, fleet)
+        network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         how, where = border.choice("method", method, METHODS), border.choice("placement", placement, PLACEMENTS)
         asked, each = border.count("prompts", prompts), border.count("samples", samples)
         before, after = border.count("prompt_len", prompt_len), border.count("output_len", output_len)
@@ -168,6 +168,7 @@ class PostTrainingModel(ForwardModel):
             border.problems.append(
                 "seq_len and batch_size follow from prompts, samples, prompt_len and output_len; leave them out"
             )
+        plan_rules.taken(border, TrainingStepModel, plan)
         border.close()
         arguments.update(model=network, fleet=machine)
         learns = how in ("ppo", "grpo")
@@ -240,7 +241,7 @@ def _generate(model: Any, chip: Any, before: Any, after: Any, sequences: Any, ch
     rounds: Any = 1.0
     serving = ServingModel()
     answer = serving.solve(model, chip, before + after, batch, "bf16", "measured", stack=stack, tp_size=tp)
-    while np.ndim(batch) == 0 and not answer.feasible and batch > 1:
+    while np.ndim(batch) == 0 and np.ndim(answer.feasible) == 0 and not answer.feasible and batch > 1:
         batch, rounds = np.ceil(batch / 2), rounds * 2
         answer = serving.solve(model, chip, before + after, batch, "bf16", "measured", stack=stack, tp_size=tp)
     middle = serving.solve(

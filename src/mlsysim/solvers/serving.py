@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..catalog import textbook
 from ..catalog.models import Transformer
 from ..errors import InvalidInputError
-from ..machine.textbook import Wiring, peak_in, power_terms, wiring
 from ..physics import energy, memory, roofline
 from ..physics import transformer as eq
+from ..physics.choice import floor, maximum, minimum
 from ..record import total
 from ..units import Bytes, Count, Fraction, JoulesPerToken, PerSecond, Seconds, TokensPerSecond
-from ..workloads.operators import larger, smaller
 from ..workloads.passes import cache_size, decode_attention, prefill_attention, read_weights, weight_bytes
 from ..workloads.transformer import Shape, shape
 from . import plan as plans
@@ -24,6 +23,7 @@ from .border import shape_of
 from .limits import Limit, binding
 from .result import Question, Result
 from .serving_question import Asked, asked_of
+from .serving_setting import Setting, setting_of
 
 PARTS = ("Compute", "Memory", "Network", "Overhead")
 
@@ -221,8 +221,7 @@ class ServingModel(ForwardModel):
         return solve_textbook(Question(type(self), arguments), network, machine, decoder, draft, asked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """Parts of the time of one decode step."""
 
     compute: Seconds
@@ -233,23 +232,15 @@ class _Step:
 
 def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, draft: Any, q: Asked) -> ServingResult:
     """Both phases by the roofline of the whole model."""
-    assumed = textbook()
-    weight = q.number.bytes_per_value()
-    value = (q.number.si.activation_bits / 8) if q.stored is None else q.stored.bytes_per_value()
-    activation = q.number.si.activation_bits / 8
-    here, there = wiring(machine, assumed.link_latency), None
-    there = here if decoder is machine else wiring(decoder, assumed.link_latency)
+    assumed, s = textbook(), setting_of(model, machine, decoder, q.number, q.stored)
+    here, there, m = s.here, s.there, s.model
     valid = plans.check(q.plan, model, here)
     if there is not here:
         valid = np.logical_and(valid, plans.check(q.plan, model, there))
-    m, new = shape(model), memory.uncached_tokens(q.tokens, q.cached)
-    chip = here.chip.si
-    decode_chip = chip if there is here else there.chip.si
+    new = memory.uncached_tokens(q.tokens, q.cached)
     single, masked = plans.alone(q.plan), isinstance(valid, np.ndarray) and valid.ndim > 0
-    peak, notes = peak_in(here.chip, q.number)
-    decode_peak, more = (peak, ()) if there is here else peak_in(there.chip, q.number)
-    notes += more
-    kept, read = cache_size(m, q.tokens, q.batch, value)
+    peak, decode_peak = s.peak, s.decode_peak
+    kept, read = cache_size(m, q.tokens, q.batch, s.value)
 
     # Prefill: micro-batches fill the pipeline, so its stages overlap except while it fills and drains.
     chips = q.plan.chips
@@ -257,50 +248,50 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
     passes = micro + q.plan.pp - 1
     flops = memory.sum_of_flops(eq.linear_flops(m.active, new * q.batch), prefill_attention(m, new, q.cached, q.batch))
     moved = memory.sum_of_bytes(
-        _weights_read(m, q.plan, weight, new * q.batch / micro),
+        _weights_read(m, q.plan, s.weight, s.weights, new * q.batch / micro, single),
         kept if single else kept * plans.kv_share(q.plan, m),
         0.0,
     )
     prefill = _Step(
-        compute=roofline.compute_time(flops, peak if single else peak * chips * micro / passes, q.eta),
-        memory=roofline.memory_time(moved if single else moved * passes / (q.plan.pp * micro), chip.memory_bandwidth),
-        communication=0.0 if single else plans.communication(q.plan, m, here, new * q.batch, activation),
-        overhead=chip.dispatch_latency,
+        roofline.compute_time(flops, peak if single else peak * chips * micro / passes, q.eta),
+        roofline.memory_time(moved if single else moved * passes / (q.plan.pp * micro), s.chip.memory_bandwidth),
+        0.0 if single else plans.communication(q.plan, m, here, new * q.batch, s.activation),
+        s.chip.dispatch_latency,
     )
     transfer = 0.0 if there is here else roofline.memory_time(kept, q.network)
 
     # Decode: with a draft, one pass of the served model verifies all drafted tokens and adds one.
     drafted = 0.0 if draft is None else (assumed.drafted_tokens if q.drafted is None else q.drafted)
-    step = _decode(m, there, decode_peak, q, weight, value, activation, drafted + 1.0, single, assumed)
+    step = _decode(m, s, s.weights, read, q, drafted + 1.0, single, assumed)
     per_step, draft_time, draft_weights, draft_cache = 1.0, 0.0, 0.0, 0.0
     if draft is not None:
         small = shape(draft)
-        one = _decode(small, there, decode_peak, q, weight, value, activation, 1.0, single, assumed)
+        draft_weights = weight_bytes(draft, s.weight)
+        small_kept, small_read = cache_size(small, q.tokens, q.batch, s.value)
+        one = _decode(small, s, draft_weights, small_read, q, 1.0, single, assumed)
         exposed = memory.sum_of_times(one.overhead, one.communication, 0.0)
         draft_time = drafted * roofline.roofline_time(one.compute, one.memory, exposed)
         per_step = eq.speculative_tokens(q.acceptance, drafted)
-        draft_weights = weight_bytes(draft, weight)
-        draft_cache = cache_size(small, q.tokens, q.batch, value)[0] * plans.kv_share(q.plan, small)
+        draft_cache = small_kept * plans.kv_share(q.plan, small)
         draft_cache = draft_cache + plans.weight_share(q.plan, small, draft_weights)
 
     # Memory of one device. Working memory is that of one prefill pass, which the server bounds.
-    weights = eq.weight_size(m.parameters, weight)
-    held = weights if single else plans.weight_share(q.plan, m, weights)
+    held = s.weights if single else plans.weight_share(q.plan, m, s.weights)
     working = eq.prefill_activation_size(
-        smaller(larger(new * q.batch, q.batch), larger(assumed.prefill_chunk, q.batch)),
+        minimum(maximum(new * q.batch, q.batch), maximum(assumed.prefill_chunk, q.batch)),
         m.hidden,
         m.widest / q.plan.tp,
-        activation,
+        s.activation,
     )
     caches = kept if single else kept * plans.kv_share(q.plan, m)
     used = memory.sum_of_bytes(held, caches, working)
     if draft is not None:
         used = memory.sum_of_bytes(used, draft_cache, 0.0)
-    capacity = decode_chip.memory_capacity
+    capacity = s.decode_chip.memory_capacity
     fits = used <= capacity
     prefill_used, prefill_capacity = used, capacity
     if there is not here:
-        prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), chip.memory_capacity
+        prefill_used, prefill_capacity = memory.sum_of_bytes(held, caches, working), s.chip.memory_capacity
         fits = fits & (prefill_used <= prefill_capacity)
     answer_shape = shape_of(
         q.tokens,
@@ -315,11 +306,11 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
         capacity,
         prefill_capacity,
     )
-    most = np.floor(larger(capacity - held - working - draft_cache, 0.0) * q.batch / larger(caches, 1e-300))
+    most = floor(maximum(capacity - held - working - draft_cache, 0.0) * q.batch / maximum(caches, 1e-300))
     return ServingResult(
         question=question,
         shape=answer_shape,
-        notes=_notes(notes, here, there, model, q),
+        notes=_notes(s, model, q),
         batch=q.batch,
         devices=chips,
         prefill_compute=prefill.compute,
@@ -333,7 +324,7 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
         decode_overhead=step.overhead,
         draft_time=draft_time,
         tokens_per_step=per_step,
-        model_weights_size=weights,
+        model_weights_size=s.weights,
         draft_weights_size=draft_weights,
         kv_cache_size=kept,
         activation_size=working,
@@ -343,65 +334,66 @@ def solve_textbook(question: Question, model: Any, machine: Any, decoder: Any, d
         prefill_memory_capacity=prefill_capacity,
         max_batch_size=np.where(valid, most, 0.0) if masked else most,
         prompt_cache_hit_ratio=q.cached / q.tokens,
-        energy_per_token=_energy(there, decode_peak, step, m, q, weight, read, drafted, draft_time, per_step, assumed),
+        energy_per_token=_energy(s, step, q, read, drafted, draft_time, per_step, single, assumed),
         feasible=np.logical_and(fits, valid) if masked else fits,
     )
 
 
-def _weights_read(m: Shape, plan: plans.Plan, weight: Bytes, tokens: Count) -> Bytes:
-    """Bytes of weights that one chip reads in a pass over all stages."""
-    read = read_weights(m, weight, tokens)
+def _weights_read(m: Shape, plan: plans.Plan, weight: Bytes, weights: Bytes, tokens: Count, single: bool) -> Bytes:
+    """Bytes of weights, of ``weight`` bytes each, that one chip reads in a pass over all stages."""
     if not m.routed:
-        return read / plan.tp if np.ndim(plan.tp) or plan.tp != 1 else read
+        return weights if single else weights / plan.tp
+    read = read_weights(m, weight, tokens)
+    if single:
+        return read
     always = eq.weight_size(m.parameters - m.routed, weight)
-    return always / plan.tp + (read - always) / (plan.tp * plan.ep) if np.ndim(plan.chips) or plan.chips != 1 else read
+    return always / plan.tp + (read - always) / (plan.tp * plan.ep)
 
 
 def _decode(
-    m: Shape, group: Wiring, peak: Any, q: Asked, weight: Bytes, value: Bytes, activation: Bytes, tokens: Count,
-    single: bool, assumed: Any,
-) -> _Step:  # fmt: skip
+    m: Shape, s: Setting, weights: Bytes, read: Bytes, q: Asked, tokens: Count, single: bool, assumed: Any
+) -> _Step:
     """One decode pass in which every sequence adds ``tokens``; pipeline stages work on different sequences."""
     batch = q.batch if single else q.batch / np.minimum(q.plan.pp, q.batch)
     ranks = q.plan.tp * q.plan.ep
     linear = eq.linear_flops(m.active, batch * tokens)
     flops = memory.sum_of_flops(linear, decode_attention(m, q.tokens, batch, tokens))
-    cache = cache_size(m, q.tokens, batch, value)[1]
+    cache = read
     if not single:
-        cache = cache * plans.kv_share(q.plan, m) * q.plan.pp
-    moved = memory.sum_of_bytes(_weights_read(m, q.plan, weight, batch * tokens), cache, 0.0)
+        cache = cache_size(m, q.tokens, batch, s.value)[1] * plans.kv_share(q.plan, m) * q.plan.pp
+    moved = memory.sum_of_bytes(_weights_read(m, q.plan, s.weight, weights, batch * tokens, single), cache, 0.0)
     return _Step(
-        compute=roofline.compute_time(flops, peak if single else peak * ranks, q.eta),
-        memory=roofline.memory_time(moved, group.chip.si.memory_bandwidth),
-        communication=0.0 if single else plans.communication(q.plan, m, group, batch * tokens, activation),
-        overhead=memory.launch_time(m.layers, assumed.layer_overhead),
+        roofline.compute_time(flops, s.decode_peak if single else s.decode_peak * ranks, q.eta),
+        roofline.memory_time(moved, s.decode_chip.memory_bandwidth),
+        0.0 if single else plans.communication(q.plan, m, s.there, batch * tokens, s.activation),
+        memory.launch_time(m.layers, assumed.layer_overhead),
     )
 
 
 def _energy(
-    group: Wiring, peak: Any, step: _Step, m: Shape, q: Asked, weight: Bytes, read: Bytes, drafted: Count,
-    draft_time: Seconds, per_step: Count, assumed: Any,
+    s: Setting, step: _Step, q: Asked, read: Bytes, drafted: Count, draft_time: Seconds, per_step: Count, single: bool,
+    assumed: Any,
 ) -> Any:  # fmt: skip
     """Energy of all chips of the group for one generated token; drafting is charged at idle power and its share of time."""
-    idle, per_flop, tdp = power_terms(group.chip, peak, group.chip.si.memory_bandwidth, assumed)
+    m, (idle, per_flop, tdp) = s.model, s.power
     exposed = memory.sum_of_times(step.overhead, step.communication, draft_time)
     time = roofline.roofline_time(step.compute, step.memory, exposed)
     flops = eq.linear_flops(m.active, q.batch * (drafted + 1.0)) / q.plan.chips
     moved = memory.sum_of_bytes(
-        _weights_read(m, q.plan, weight, q.batch) / q.plan.pp, read * plans.kv_share(q.plan, m), 0.0
+        _weights_read(m, q.plan, s.weight, s.weights, q.batch, single) / q.plan.pp,
+        read * plans.kv_share(q.plan, m),
+        0.0,
     )
     joules = energy.chip_energy(time, idle, flops, per_flop, moved, assumed.memory_energy, tdp)
     return joules * q.plan.chips / (q.batch * per_step)
 
 
-def _notes(notes: tuple[str, ...], here: Wiring, there: Wiring, model: Transformer, q: Asked) -> tuple[str, ...]:
-    found = list(notes)
-    if here.notes and not plans.alone(q.plan):
-        found += [note for group in (here, there) for note in group.notes]
-    longest = q.tokens if type(q.tokens) is float else np.max(q.tokens)
-    limit = model.si.max_context or model.si.positions
-    if limit is not None and longest > limit:
-        found.append(f"{longest:g} tokens exceed the {limit:g} that {model.id} was made for")
-    if model.note:
-        found.append(f"{model.id}: {model.note}")
+def _notes(s: Setting, model: Transformer, q: Asked) -> tuple[str, ...]:
+    found = list(s.notes)
+    if s.here.notes and not plans.alone(q.plan):
+        found += [note for group in (s.here, s.there) for note in group.notes]
+    tokens = q.tokens if type(q.tokens) is float else np.max(q.tokens)
+    if s.longest is not None and tokens > s.longest:
+        found.append(f"{tokens:g} tokens exceed the {s.longest:g} that {model.id} was made for")
+    found += s.remarks
     return tuple(dict.fromkeys(found)) if found else ()

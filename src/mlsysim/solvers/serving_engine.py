@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,18 @@ from ..catalog.models import Transformer
 from ..catalog.stacks import ServingStack
 from ..machine.measured import MeasuredMachine
 from ..machine.passes import Links, PassTime, time_pass
-from ..physics.serving_load import engine_step_time
+from ..physics import is_recording
+from ..physics.choice import minimum
+from ..physics.serving_load import engine_step_time, side_by_side_time
 from ..units import Bytes, Count, Seconds
 from ..workloads.language import VALUE_BYTES, Layout, Numerics, Work, operators
-from ..workloads.operators import Operator, several, smaller
+from ..workloads.operators import Operator, several
 from ..workloads.passes import cache_size
 from ..workloads.transformer import Shape, shape
 
 BLACKWELL = ("blackwell", "graphics")
 FOUR_BIT = ("nvfp4", "mxfp4")
+KNOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Engine:
     numerics: Numerics
     links: Links
     capacity: Bytes
+    known: dict[Work, Step] = field(default_factory=dict, repr=False, compare=False)
+    """Steps that were asked for before, where batch and lengths are single numbers."""
 
     @property
     def shape(self) -> Shape:
@@ -56,7 +61,25 @@ class Engine:
 
     def step(self, work: Work, run: list[Operator] | None = None) -> Step:
         """The time of a pass, whose operators are given or listed."""
-        passed = time_pass(self.machine, self.operators(work) if run is None else run, self.links)
+        return self.steps(work)[0] if run is None else self._step(work, run)
+
+    def steps(self, *works: Work) -> list[Step]:
+        """The times of some passes; the matrix products of all of them are worked out at once."""
+        if is_recording() or not all(work.plain for work in works):
+            return [self._step(work, self.operators(work)) for work in works]
+        if len(self.known) >= KNOWN:
+            self.known.clear()
+        found: dict[Work, Any] = {work: self.known.get(work) for work in works}
+        runs = {work: self.operators(work) for work, step in found.items() if step is None}
+        self.machine.look_ahead((o.m, o.n, o.k, o.precision) for run in runs.values() for o in run if o.kind == "gemm")
+        for work, run in runs.items():
+            found[work] = self.known[work] = self._step(work, run)
+        return [found[work] for work in works]
+
+    def _step(self, work: Work, run: list[Operator]) -> Step:
+        passed = time_pass(self.machine, run, self.links)
+        if self.stack.si.shared_stream and work.phase == "decode":
+            passed = overlapped(passed)
         s, stages, micro = self.stack.si, self.layout.stages, self._micro_batches(work)
         # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
         if micro is not None and work.phase == "prefill":
@@ -66,7 +89,7 @@ class Engine:
 
     def _micro_batches(self, work: Work) -> Any:
         """Micro-batches that a pass is cut into; None where there is one stage."""
-        return smaller(self.layout.stages, work.batch) if several(self.layout.stages) else None
+        return minimum(self.layout.stages, work.batch) if several(self.layout.stages) else None
 
     def decode(self, batch: Count, context: Count, tokens: Count = 1.0) -> Step:
         """A step in which each of ``batch`` sequences advances by ``tokens`` with ``context`` tokens cached."""
@@ -106,9 +129,34 @@ def _attention_parameters(model: Transformer) -> float:
     return total
 
 
+def overlapped(passed: PassTime) -> PassTime:
+    """A pass whose shared experts run beside the routed ones, on a stream of their own."""
+    side = [one.operator.name.startswith("shared_expert") for one in passed.timed]
+    main = [one.operator.name == "experts" for one in passed.timed]
+    if not any(side) or not any(main):
+        return passed
+
+    def total(chosen: list[bool], name: str) -> Any:
+        return sum(getattr(one, name) for one, taken in zip(passed.timed, chosen, strict=True) if taken)
+
+    shared, routed = total(side, "time"), total(main, "time")
+    floors = total(main, "floor"), total(side, "floor")
+    together = side_by_side_time(routed, shared, *floors)
+    # Each keeps its time at the speed of light; what is above it shrinks alike.
+    above = np.maximum(routed + shared - sum(floors), 1e-30)
+    factor = np.clip((together - sum(floors)) / above, 0.0, 1.0)
+    timed, compute, memory = list(passed.timed), passed.compute, passed.memory
+    for place, one in enumerate(passed.timed):
+        if side[place] or main[place]:
+            saved = (one.time - one.floor) * (1.0 - factor)
+            timed[place], bound = one._replace(time=one.time - saved), one.compute_floor > one.memory_floor
+            compute, memory = compute - np.where(bound, saved, 0.0), memory - np.where(bound, 0.0, saved)
+    return replace(passed, timed=tuple(timed), compute=compute, memory=memory)
+
+
 def scaled(passed: PassTime, factor: Any) -> PassTime:
     """A pass that takes ``factor`` times as long."""
-    timed = tuple(replace(one, time=one.time * factor, floor=one.floor * factor) for one in passed.timed)
+    timed = tuple(one._replace(time=one.time * factor, floor=one.floor * factor) for one in passed.timed)
     return replace(passed, timed=timed, compute=passed.compute * factor, memory=passed.memory * factor,
                    communication=passed.communication * factor, floor=passed.floor * factor)  # fmt: skip
 

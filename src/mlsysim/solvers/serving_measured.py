@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from statistics import NormalDist
@@ -17,16 +18,18 @@ from ..machine.measured import MeasuredMachine
 from ..machine.passes import Links, PassTime
 from ..machine.textbook import Wiring, wiring
 from ..physics import memory
+from ..physics.choice import maximum
 from ..record import total
 from ..units import Fraction, Seconds, quantity
 from ..workloads.language import Layout, Work
-from ..workloads.operators import larger
 from . import serving
 from .border import Border, shape_of
 from .result import Question
 from .serving_engine import Engine, Step, cache_format, numerics_of
 from .serving_question import asked_of
 
+TEXTBOOK = tuple(item.name for item in fields(serving.ServingResult))
+"""What the textbook's answer holds, which the measured one keeps where it says nothing finer."""
 WORDS = {"fp8block": "fp8_block", "int4": "w4a16", "mxfp8": "fp8_block"}
 
 
@@ -147,16 +150,14 @@ def measured_answer(resolver: type[Any], arguments: dict[str, Any]) -> MeasuredS
     }  # fmt: skip
     book = serving.solve_textbook(Question(resolver, arguments), network, machine, decoder, draft, asked)
 
-    new = larger(asked.tokens - asked.cached, 1.0)
+    new = maximum(asked.tokens - asked.cached, 1.0)
     drafted = book.si.tokens_per_step * 0.0
     if draft is not None:
         drafted = textbook().drafted_tokens if asked.drafted is None else asked.drafted
     prompt = Work("prefill", asked.batch, new, asked.cached)
     token = Work("decode", asked.batch, 1.0 + drafted if draft is not None else 1.0, asked.tokens)
-    prompt_run, token_run = engine.operators(prompt), decoding.operators(token)
-    if decoding is engine:  # the products of both phases at once
-        engine.machine.look_ahead((o.m, o.n, o.k, o.precision) for o in (*prompt_run, *token_run) if o.kind == "gemm")
-    prefill, decode = engine.step(prompt, prompt_run), decoding.step(token, token_run)
+    both = engine.steps(prompt, token) if decoding is engine else [engine.step(prompt), decoding.step(token)]
+    prefill, decode = both
     draft_time = 0.0
     if draft is not None:
         small = engine_for(draft, there, stack, Layout.of(asked.plan.tp), word, asked.stored)
@@ -171,7 +172,7 @@ def _together(border: Border, error: InvalidInputError) -> MLSysimError:
 
 
 def _result(book: Any, stack: Any, prefill: Step, decode: Step, draft_time: Any) -> MeasuredServingResult:
-    kept = {item.name: object.__getattribute__(book, item.name) for item in fields(book)}
+    kept = {name: object.__getattribute__(book, name) for name in TEXTBOOK}
     s = stack.si
     kernels = {"prefill": prefill.kernels, "decode": decode.kernels}
     notes = dict.fromkeys((*book.notes, *prefill.kernels.notes, *decode.kernels.notes))
@@ -189,8 +190,8 @@ def _result(book: Any, stack: Any, prefill: Step, decode: Step, draft_time: Any)
         "draft_time": draft_time,
         "prefill_floor": prefill.kernels.floor,
         "decode_floor": decode.kernels.floor,
-        "ttft_sigma": larger(prefill.kernels.sigma, s.first_sigma),
-        "itl_sigma": larger(decode.kernels.sigma, s.token_sigma),
+        "ttft_sigma": maximum(prefill.kernels.sigma, s.first_sigma),
+        "itl_sigma": maximum(decode.kernels.sigma, s.token_sigma),
     }
     numbers = {name: _number(value) for name, value in numbers.items()}
     shape = shape_of(np.empty(kept["shape"]), *(value for value in numbers.values() if isinstance(value, np.ndarray)))
@@ -217,8 +218,26 @@ def engine_for(
     stored: Any,
     machine: MeasuredMachine | None = None,
 ) -> Engine:
-    """An engine of a model on a group of chips; ``word`` is the checkpoint's format, ``stored`` that of the cache."""
+    """An engine of a model on a group of chips; ``word`` is the checkpoint's format, ``stored`` that of the cache.
+
+    It is kept for the next question about the same model, chips and layout.
+    """
     machine = machine or machine_of(group.chip, stack.kernels)
+    key = (machine, model, group, stack, layout, word, stored)
+    try:
+        found = _ENGINES.get(key)
+    except TypeError:  # a sweep over layouts has no hash
+        return _engine(machine, model, group, stack, layout, word, stored)
+    if found is None:
+        if len(_ENGINES) > 256:
+            _ENGINES.clear()
+        found = _ENGINES[key] = _engine(machine, model, group, stack, layout, word, stored)
+    return found
+
+
+def _engine(
+    machine: MeasuredMachine, model: Any, group: Wiring, stack: Any, layout: Layout, word: str, stored: Any
+) -> Engine:
     generation = machine.chip.generation
     cache = cache_format(stack, word, generation) if stored is None else kernel_word(stored.id)
     numerics = numerics_of(model, word, cache, generation)
@@ -227,7 +246,8 @@ def engine_for(
 
 
 _MACHINES: dict[tuple[int, str], tuple[Any, MeasuredMachine]] = {}
-KEPT.append(_MACHINES)
+_ENGINES: dict[Any, Engine] = {}
+KEPT.extend([_MACHINES, _ENGINES])
 
 
 def machine_of(chip: Any, kernels: str) -> MeasuredMachine:
@@ -241,6 +261,7 @@ def machine_of(chip: Any, kernels: str) -> MeasuredMachine:
     return found[1]
 
 
+@functools.cache
 def serving_format(cache: str) -> Any:
     """The number format of a cache."""
     from ..catalog import Formats

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError
+from .pipeline_schedules import Event, dualpipe, schedule, zero_bubble
 from .training_step import TrainingStepResult
 
 LARGEST = 400_000
 """More events than this no viewer shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that a pipeline rank does on one of its streams, in seconds from the start of the step."""
-
-    rank: int
-    stream: str
-    name: str
-    start: float
-    duration: float
-
-    @property
-    def end(self) -> float:
-        """When it is over."""
-        return self.start + self.duration
+SPLIT = {"zero-bubble": zero_bubble, "dualpipe": dualpipe}
+"""Schedules that do the halves of a backward pass apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +60,13 @@ def timeline(step: TrainingStepResult) -> Timeline:
     """The events of a step: its schedule played through stage by stage, then what is left once a step.
 
     Raises:
-        InvalidInputError: a sweep, a zero-bubble or dualpipe schedule, or more events than a viewer shows
+        InvalidInputError: a sweep, or more events than a viewer shows
     """
     inside, layout = step.si, step.layout
     if step.shape:
         raise InvalidInputError("timeline: expected one step, found a sweep")
-    if layout.schedule in ("zero-bubble", "dualpipe"):
-        raise InvalidInputError(f"timeline: the {layout.schedule} schedule is not drawn; nearest: 1f1b")
     stages, steps, chunks = int(layout.pp), int(layout.microbatches), int(layout.chunks)
-    count = 2 * stages * steps * chunks
+    count = (3 if layout.schedule in SPLIT else 2) * stages * steps * chunks
     if count > LARGEST:
         raise InvalidInputError(
             f"timeline: {count:,} events are more than the {LARGEST:,} a viewer shows; use a smaller batch"
@@ -91,9 +75,14 @@ def timeline(step: TrainingStepResult) -> Timeline:
     forward, backward = float(inside.forward_stage), float(inside.backward_stage)
     even = stages > 1 and float(layout.pp * layout.chunks) and head > 0 and _on_last(step)
     mean_head = head / stages if even else head
-    events = schedule(
-        stages, steps, chunks, forward + mean_head / 3, backward + 2 * mean_head / 3, layout.schedule == "gpipe"
-    )
+    if layout.schedule in SPLIT and stages > 1:
+        weights = float(inside.weights_stage)
+        parts = [each + mean_head / 3 for each in (forward, backward - weights, weights)]
+        events = SPLIT[layout.schedule](stages, steps, *parts)
+    else:
+        events = schedule(
+            stages, steps, chunks, forward + mean_head / 3, backward + 2 * mean_head / 3, layout.schedule == "gpipe"
+        )
     start = max(event.end for event in events)
     once = [
         ("logits, above the mean stage", "kernels", steps * (head - mean_head)),
@@ -120,80 +109,4 @@ def _on_last(step: TrainingStepResult) -> bool:
     return layers % float(step.layout.pp * step.layout.chunks) == 0
 
 
-def schedule(
-    stages: int, microbatches: int, chunks: int, forward: float, backward: float, all_first: bool = False
-) -> list[Event]:
-    """Events of a pipeline of equal stages: 1F1B, interleaved (more than one chunk), or GPipe.
-
-    Args:
-        stages: pipeline stages
-        microbatches: micro-batches; a multiple of the stages where there are several chunks
-        chunks: model chunks of each stage
-        forward: time of a micro-batch on a whole stage, forward
-        backward: the same, backward
-        all_first: every forward pass before the first backward pass
-
-    Examples:
-        >>> max(event.end for event in schedule(4, 8, 1, 1.0, 2.0))  # (8 + 3) x 3
-        33.0
-        >>> max(event.end for event in schedule(4, 8, 2, 1.0, 2.0))  # (8 + 3/2) x 3
-        28.5
-    """
-    total = microbatches * chunks
-    orders = [_order(stage, stages, microbatches, chunks, all_first) for stage in range(stages)]
-    done: dict[tuple[str, int, int, int], float] = {}
-    ready, place = [0.0] * stages, [0] * stages
-    events: list[Event] = []
-    while any(place[stage] < 2 * total for stage in range(stages)):
-        moved = False
-        for stage in range(stages):
-            while place[stage] < 2 * total:
-                kind, chunk, batch = orders[stage][place[stage]]
-                needed = _needs(kind, stage, chunk, batch, stages, chunks)
-                if needed is not None and needed not in done:
-                    break
-                begin = max(ready[stage], done[needed] if needed is not None else 0.0)
-                duration = (forward if kind == "F" else backward) / chunks
-                label = f"{'forward' if kind == 'F' else 'backward'} {batch}" + (
-                    f", chunk {chunk}" if chunks > 1 else ""
-                )
-                events.append(Event(stage, "kernels", label, begin, duration))
-                ready[stage] = done[(kind, stage, chunk, batch)] = begin + duration
-                place[stage] += 1
-                moved = True
-        if not moved:
-            raise InvalidInputError(
-                f"schedule: {microbatches} micro-batches do not fit {stages} stages of {chunks} chunks"
-            )
-    return events
-
-
-def _order(stage: int, stages: int, microbatches: int, chunks: int, all_first: bool) -> Sequence[tuple[str, int, int]]:
-    """What a stage does, in order (Narayanan et al., SC 2021, figures 3 and 4)."""
-    total = microbatches * chunks
-
-    def nth(number: int, kind: str) -> tuple[str, int, int]:
-        group, inside = divmod(number, stages * chunks)
-        chunk = inside // stages if chunks > 1 else 0
-        batch = group * stages + inside % stages if chunks > 1 else number
-        return kind, chunk if kind == "F" else chunks - 1 - chunk, batch
-
-    if all_first:
-        return [*(nth(n, "F") for n in range(total)), *(nth(n, "B") for n in range(total))]
-    ahead = stages - stage - 1 if chunks == 1 else 2 * (stages - stage - 1) + (chunks - 1) * stages
-    ahead = min(ahead, total)
-    order = [nth(n, "F") for n in range(ahead)]
-    for n in range(total - ahead):
-        order += [nth(n + ahead, "F"), nth(n, "B")]
-    return [*order, *(nth(n, "B") for n in range(total - ahead, total))]
-
-
-def _needs(kind: str, stage: int, chunk: int, batch: int, stages: int, chunks: int) -> tuple[str, int, int, int] | None:
-    """What has to be done before."""
-    if kind == "F":
-        if stage:
-            return "F", stage - 1, chunk, batch
-        return ("F", stages - 1, chunk - 1, batch) if chunk else None
-    if stage < stages - 1:
-        return "B", stage + 1, chunk, batch
-    return ("B", 0, chunk + 1, batch) if chunk < chunks - 1 else ("F", stage, chunk, batch)
+__all__ = ["Event", "Timeline", "schedule", "timeline"]

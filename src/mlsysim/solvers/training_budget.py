@@ -83,7 +83,8 @@ def ranked_runs(
         answer = TrainingRunModel().solve(
             model, fleet, tokens, batch, seq_len=seq_len, precision=precision, stack=stack, tp_size=plan["tp"],
             pp_size=plan["pp"], cp_size=plan["cp"], ep_size=plan["ep"], microbatch_size=plan["microbatch"],
-            activation_recomputation=plan["recompute"], zero_stage=plan["zero"], **run,
+            activation_recomputation=plan["recompute"], zero_stage=plan["zero"], v_stages=plan["chunks"], schedule=plan["schedule"],
+            **run,
         )  # fmt: skip
         i = answer.si
         cost = float(i.cost)

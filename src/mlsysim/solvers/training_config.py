@@ -58,7 +58,8 @@ class TrainingConfig:
     def step_arguments(self) -> dict[str, Any]:
         """The same job as arguments of ``TrainingStepModel.solve``, besides the model and the fleet."""
         same = ("batch_size", "precision", "tp_size", "pp_size", "ep_size", "cp_size", "v_stages", "zero_stage",
-                "activation_recomputation", "seq_len", "schedule", "sequence_parallel", "optimizer", "lora_rank")  # fmt: skip
+                "activation_recomputation", "seq_len", "schedule", "sequence_parallel", "optimizer", "lora_rank", "offload",
+                "offload_param")  # fmt: skip
         found = {name: self.arguments[name] for name in same if name in self.arguments}
         return found | {"microbatch_size": self.microbatch_size, "stack": self.stack, "expert_tp": self.expert_tp,
                         "shard_group": self.shard_group}  # fmt: skip
@@ -130,7 +131,7 @@ def training_question(
         hint = f"; did you mean {alternatives(near)}?" if near else ""
         raise InvalidInputError(f"kind: expected {alternatives(KINDS)}, found {told(kind)}{hint}")
     flags, job, label, found = _read(source, kind, given)
-    total, _, batch, count = dealt(label, job, given.gpus)
+    total, data, batch, count = dealt(label, job, given.gpus)
     harmless = {"deepspeed": files.HARMLESS_JSON, "torchtitan": files.HARMLESS_TOML}.get(found, megatron.HARMLESS)
     accumulation = job.accumulation or 1
     arguments: dict[str, Any] = dict(
@@ -142,6 +143,13 @@ def training_question(
     )  # fmt: skip
     if job.lora_rank is not None:
         arguments |= {"is_lora": True, "lora_rank": job.lora_rank}
+    arguments |= {
+        name: place
+        for name, place in (("offload", job.offload), ("offload_param", job.offload_param))
+        if place != "none"
+    }
+    if job.expert_tp is not None and (job.expert_tp != job.tp or data % job.ep):
+        arguments["expert_tp"] = job.expert_tp
     samples = job.samples if job.samples is not None else job.steps * batch if job.steps is not None else None
     remarks = list(job.remarks)
     if job.gpus is not None and total != job.gpus:

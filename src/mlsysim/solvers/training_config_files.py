@@ -30,7 +30,8 @@ FLAVORS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Entries of the catalog with the sizes of torchtitan's flavors."""
 SCHEDULES = {"1f1b": ("1f1b", 1), "gpipe": ("gpipe", 1), "interleaved1f1b": ("interleaved", 2),
-             "interleavedzerobubble": ("zero-bubble", 1), "zbvzerobubble": ("zero-bubble", 1)}  # fmt: skip
+             "interleavedzerobubble": ("zero-bubble", 1), "zbvzerobubble": ("zero-bubble", 1),
+             "dualpipev": ("dualpipe", 1)}  # fmt: skip
 """Schedules, and how many model chunks a rank has where the file does not say."""
 HARMLESS_TOML = re.compile(
     r"^(?:job|profiling|metrics|lr_scheduler|checkpoint|validation|comm|memory_estimation|experimental|debug)\."
@@ -61,10 +62,14 @@ def from_json(tree: Mapping[str, Any], label: str, given: Given) -> tuple[Flags,
         flags.problems.append(f"zero_optimization.stage: expected 0, 1, 2 or 3, found {job.zero}")
         job.zero = 3
     job.overlap = flags.flag("zero_optimization.overlap_comm", default=job.zero == 3)
-    for part in ("offload_optimizer", "offload_param"):
+    places = {"offload_optimizer": "none", "offload_param": "none"}
+    for part in places:
         place = flags.word(f"zero_optimization.{part}.device", default="none")
-        if place not in ("none", None):
-            job.ignored.append(f"zero_optimization.{part}.device = {place} (counted on the GPU, moved at no cost)")
+        if place in ("cpu", "nvme") and (part == "offload_optimizer" or job.zero == 3):
+            places[part] = str(place)
+        elif place not in ("none", None):
+            job.ignored.append(f"zero_optimization.{part}.device = {place} (kept on the GPU here)")
+    job.offload, job.offload_param = places["offload_optimizer"], places["offload_param"]
     job.shard_group = flags.count("zero_optimization.zero_hpz_partition_size")
     if job.shard_group == 1:
         job.shard_group = None
@@ -234,6 +239,10 @@ def _schedule(flags: Flags, job: Job) -> None:
     if not job.schedule:
         job.schedule = "1f1b"
         job.ignored.append(f"parallelism.pipeline_parallel_schedule = {word} (1F1B is taken)")
+    elif job.schedule in ("zero-bubble", "dualpipe"):
+        job.remarks.append(
+            f"the schedule {word} is taken as {'ZB-H1' if job.schedule == 'zero-bubble' else 'DualPipe'}"
+        )
     deep = flags.count("parallelism.pipeline_parallel_layers_per_stage")
     layers = int(getattr(getattr(job.model, "si", None), "layers", None) or 1)
     if job.schedule == "interleaved":
@@ -263,8 +272,11 @@ def _arithmetic(flags: Flags, job: Job) -> None:
     job.optimizer = flags.choice(OPTIMIZERS, "optimizer.name", default="adamw")
     if not flags.flag("compile.enable", "training.compile", "compile.enabled"):
         job.stack = "fsdp_eager"
-    for name, text in (("training.enable_cpu_offload", "counted on the GPU, moved at no cost"),
-                       ("optimizer.early_step_in_backward", "gradients are kept until the update here"),
+    if flags.flag("training.enable_cpu_offload"):
+        job.offload = "cpu"
+        if job.zero == 3:
+            job.offload_param = "cpu"
+    for name, text in (("optimizer.early_step_in_backward", "gradients are kept until the update here"),
                        ("parallelism.enable_async_tensor_parallel", "tensor-parallel traffic is not hidden")):  # fmt: skip
         if flags.flag(name):
             job.ignored.append(f"{name} ({text})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -184,6 +185,8 @@ class Job:
     stack: str = "megatron"
     expert_tp: int | None = None
     shard_group: int | None = None
+    offload: str = "none"
+    offload_param: str = "none"
     steps: int | None = None
     samples: int | None = None
     remarks: list[str] = field(default_factory=list)
@@ -209,11 +212,18 @@ def dealt(label: str, job: Job, gpus: int | None) -> tuple[int, int, int, int]:
             f"{label}: {kinds} does not divide {total} GPUs; pass gpus={' or '.join(map(str, near))}"
         )
     data = total // parts
-    if data % job.ep:
-        near = sorted({n for n in range(1, min(data, 4096) + 1) if data % n == 0}, key=lambda n: (abs(n - job.ep), n))
+    # experts lie over all ranks of a stage (Megatron-Core): expert ranks x tensor ranks of an expert x copies
+    split = job.tp if job.expert_tp is None else job.expert_tp
+    ranks = data * job.cp * job.tp
+    if ranks % (job.ep * split):
+        near = sorted(
+            {n for n in range(1, min(ranks, 4096) + 1) if ranks % (n * split) == 0}, key=lambda n: (abs(n - job.ep), n)
+        )
+        more = math.lcm(parts, job.pp * job.ep * split)
         raise InvalidPlanError(
-            f"{label}: {job.ep} expert ranks are drawn from {data} data-parallel ranks here and do not divide them; "
-            f"nearby: {alternatives([str(n) for n in sorted(near[:3])])}, or gpus={parts * job.ep}"
+            f"{label}: {job.ep} expert ranks of {split} tensor-parallel ranks do not divide the {ranks} ranks of a stage; "
+            + (f"nearby: {alternatives([str(n) for n in sorted(near[:3])])} expert ranks, or " if near else "pass ")
+            + f"gpus={more}"
         )
     share = data * job.micro
     accumulation = job.accumulation if job.accumulation is not None else 1

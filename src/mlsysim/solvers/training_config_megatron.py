@@ -177,6 +177,8 @@ def _job(flags: Flags, given: Given) -> tuple[Flags, Job]:
         job.ignored.append("recompute-method = block (all layers of a stage are recomputed here)")
     flags.count("recompute-num-layers")
     job.optimizer = flags.choice(OPTIMIZERS, "optimizer", default="adam")
+    if flags.flag("optimizer-cpu-offload"):
+        job.offload = "cpu"
     job.sequence_parallel = flags.flag("sequence-parallel")
     job.fused_attention = flags.word("attention-backend", default="auto") not in ("unfused", "local")
     flags.flag("use-flash-attn")

@@ -16,6 +16,7 @@ from ..physics import transformer as eq
 from ..units import Bytes, Count, Flop, Seconds
 from ..workloads import training as jobs
 from ..workloads.training import FULL, SELECTIVE, Work
+from .training_offload import Host
 
 SCHEDULES = ("1f1b", "interleaved", "gpipe", "zero-bubble", "dualpipe")
 
@@ -26,6 +27,9 @@ class Plan:
 
     Chips lie in the order tensor (innermost), context, expert, data, pipeline. Expert ranks hold different data, so the
     batch is dealt over ``dp * ep`` ranks; dense weights are copied over ``dp * ep * cp`` and experts over ``dp * cp``.
+
+    With ``etp``, experts are folded over all ranks of a stage instead (Liu et al., MoE parallel folding, arXiv:2504.14960):
+    ``ep`` times ``etp`` of them hold all experts, and the batch is dealt over ``dp`` ranks.
     """
 
     dp: Count
@@ -40,15 +44,34 @@ class Plan:
     sequence_parallel: bool = True
     schedule: str = "1f1b"
     fused_attention: bool = True
+    etp: Any = None
+    contexts: str = "ring"
+    offload: str = "none"
+    offload_param: str = "none"
+
+    @property
+    def data(self) -> Count:
+        """Ranks that hold different samples."""
+        return self.dp * self.ep if self.etp is None else self.dp
 
     @property
     def chips(self) -> Count:
         """Chips of the plan."""
-        return self.dp * self.tp * self.pp * self.ep * self.cp
+        return self.data * self.tp * self.pp * self.cp
+
+    @property
+    def expert_parts(self) -> Count:
+        """Ranks that share the experts of a stage."""
+        return self.ep * (self.tp if self.etp is None else self.etp)
+
+    @property
+    def expert_copies(self) -> Count:
+        """Ranks that hold the same part of the experts of a stage."""
+        return self.data * self.cp * self.tp / self.expert_parts
 
     def samples(self, batch: Count) -> Count:
         """Samples of a micro-batch on the fullest rank."""
-        return np.ceil(batch / (self.dp * self.ep * self.microbatches))
+        return np.ceil(batch / (self.data * self.microbatches))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +103,8 @@ class Held:
     expert_gradients: Bytes
     dense_weights: Bytes
     expert_weights: Bytes
+    shard: Count
+    shard_weights: Bytes
 
     @property
     def state(self) -> Bytes:
@@ -115,8 +140,8 @@ def memory_of(work: Work, plan: Plan, samples: Count, recipe: Recipe) -> Held:
     share = stage / work.layers
     copies = np.where(np.asarray(plan.pp) > 1, 1.0, 1.0 if work.tied else 2.0)
     dense = (work.layer_parameters * share + work.embedding * copies) / plan.tp
-    experts = work.expert_parameters * share / (plan.tp * plan.ep)
-    dense_shards, expert_shards = plan.dp * plan.ep * plan.cp, plan.dp * plan.cp
+    experts = work.expert_parameters * share / plan.expert_parts
+    dense_shards, expert_shards = plan.data * plan.cp, plan.expert_copies
     trained_dense, trained_experts = dense * recipe.trainable, experts * recipe.trainable
     if recipe.adapters is not None:
         trained_dense, trained_experts = recipe.adapters * share / plan.tp, 0.0 * experts
@@ -146,10 +171,14 @@ def memory_of(work: Work, plan: Plan, samples: Count, recipe: Recipe) -> Held:
     activations, logits = _activations(work, plan, samples, recipe, stage)
     if plan.schedule == "dualpipe":  # a stage of each direction
         weights = 2.0 * weights
+    shard_weights = weights
+    if plan.offload_param != "none":
+        weights = 0.0 * weights
+    on_chip = float(plan.offload == "none")
     return Held(
         weights=weights,
         gradients=gradients,
-        optimizer=held(dense_states, expert_states, 2),
+        optimizer=held(dense_states, expert_states, 2) * on_chip,
         activations=activations,
         logits=logits,
         buffers=recipe.buffers * (weights + gradients) + gathered,
@@ -157,6 +186,8 @@ def memory_of(work: Work, plan: Plan, samples: Count, recipe: Recipe) -> Held:
         expert_gradients=expert_gradients,
         dense_weights=dense_weights,
         expert_weights=expert_weights,
+        shard=held(trained_dense, trained_experts, 2),
+        shard_weights=shard_weights,
     )
 
 
@@ -173,6 +204,10 @@ def _activations(work: Work, plan: Plan, samples: Count, recipe: Recipe, stage: 
     else:
         first = pipeline.interleaved_first_in_flight(plan.pp, plan.microbatches, plan.chunks)
         last = pipeline.interleaved_last_in_flight(plan.pp, plan.microbatches, plan.chunks)
+        if (
+            plan.schedule == "zero-bubble"
+        ):  # every stage keeps as many, for gradients of weights put off (Qi et al., 2024)
+            last = first
     working = np.where(np.asarray(plan.recompute) >= FULL, whole, 0.0)
     at_first, at_last = kept * stage * first + working, kept * stage * last + working
     if work.shape is None:
@@ -220,6 +255,7 @@ class Machine:
     overlap: Any = 0.0
     congestion: Any = 1.0
     imbalance: Any = 1.0
+    host: Host | None = None
 
 
 def sample_flops(work: Work, recompute: Any, frozen: bool, fused: bool) -> tuple[Flop, Flop]:
@@ -252,17 +288,22 @@ def time_of(work: Work, plan: Plan, batch: Count, held: Held, recipe: Recipe, ma
     layers = np.ceil(work.layers / (plan.pp * plan.chunks)) * plan.chunks
     slow = machine.congestion
     tensor, expert, context, send = _inside_a_microbatch(work, plan, samples, recipe, machine, layers, full)
+    if plan.contexts == "ring":  # a block is handed on while another one is at work
+        scores = roofline.compute_time(
+            samples * work.attention * (3.0 + full) / ranks, machine.peak, machine.efficiency
+        )
+        context = hierarchical.exposed_time(context, scores * (1 - 1 / plan.cp), 1.0)
     if plan.schedule == "dualpipe":  # a forward and a backward pass hide each other's exchanges
         expert = hierarchical.exposed_time(expert, busy, 1.0)
     one = memory.sum_of_times(busy, memory.sum_of_times(tensor, expert, context) * slow, send * slow)
-    if plan.schedule == "zero-bubble":
-        bubble = pipeline.zero_bubble_time(one / 3, one / 3, one / 3, plan.pp)
-    elif plan.schedule == "dualpipe":
-        bubble = pipeline.dualpipe_bubble_time(one, one * 2 / 3, one / 3, plan.pp)
-    else:
-        bubble = pipeline.bubble_time(one, plan.pp, plan.chunks)
+    # forward once, gradients of inputs and of weights as long each; what is recomputed comes before the gradients of inputs
+    ahead = one / (3.0 - frozen + full)
+    bubble = bubble_of(plan, ahead, (1.0 + full) * ahead, (1.0 - frozen) * ahead)
     reduce, window = _gradients(plan, held, machine, m * busy, busy)
     reduce = reduce * slow
+    update: Any = roofline.memory_time(2 * (held.state + held.shard_weights - held.weights), machine.bandwidth)
+    if machine.host is not None and plan.offload != "none":
+        update = machine.host.update(held.shard, busy * 2 / 3, m * busy)
     return Times(
         compute=hierarchical.repeated_time(busy, m),
         tp=hierarchical.repeated_time(tensor, m, slow),
@@ -272,10 +313,19 @@ def time_of(work: Work, plan: Plan, batch: Count, held: Held, recipe: Recipe, ma
         dp=hierarchical.exposed_time(reduce, window, machine.overlap),
         dp_whole=reduce,
         bubble=bubble,
-        update=roofline.memory_time(2 * held.state, machine.bandwidth),
+        update=update,
         ideal=roofline.compute_time(batch * done / plan.chips, machine.peak, machine.efficiency),
         bound_by_memory=moving > arithmetic,
     )
+
+
+def bubble_of(plan: Plan, forward: Seconds, inputs: Seconds, weights: Seconds) -> Seconds:
+    """What a stage idles: passes of a micro-batch forward, for gradients of inputs, and for gradients of weights."""
+    if plan.schedule == "zero-bubble":
+        return pipeline.split_backward_bubble_time(forward, inputs, weights, plan.pp, plan.microbatches)
+    if plan.schedule == "dualpipe":
+        return pipeline.bidirectional_bubble_time(forward, inputs, weights, plan.pp)
+    return pipeline.bubble_time(forward + inputs + weights, plan.pp, plan.chunks)
 
 
 def _inside_a_microbatch(
@@ -295,26 +345,40 @@ def _inside_a_microbatch(
     expert: Any = 0.0
     if s.moe_layers and np.any(np.asarray(plan.ep) > 1):
         routed = moe.dispatch_size(tokens / plan.tp, s.active_experts, m.hidden, recipe.value, machine.imbalance)
-        group = network.group_of(wires, plan.ep, plan.tp * plan.cp)
+        group = network.group_of(wires, plan.ep, plan.tp * plan.cp if plan.etp is None else plan.etp)
         once = network.all_to_all_time(routed, group, s.active_experts)
         expert = hierarchical.repeated_time(once, 2 * passes * layers * (s.moe_layers / s.layers))
     context: Any = 0.0
     if np.any(np.asarray(plan.cp) > 1):
-        # keys and values go round the ring forward; they and their gradients backward
-        # latent attention hands on its latent, which tensor ranks do not split
-        latent = m.kv_lora_rank is not None
-        width = m.kv_lora_rank + (m.qk_rope_head_dim or 0.0) if latent else 2 * s.kv_heads * m.head_dim
-        block = memory.activation_size(
-            tokens / (1.0 if latent else np.minimum(plan.tp, s.kv_heads)), width, recipe.value
-        )
-        each = network.hop_time(block, wires, plan.tp * (plan.cp - 1))
-        context = hierarchical.repeated_time(each, (passes + 1.0) * layers * (plan.cp - 1))
+        context = _between_contexts(work, plan, tokens, recipe, wires, layers, full)
     send: Any = 0.0
     if np.any(np.asarray(plan.pp) > 1):
         boundary = memory.activation_size(tokens / plan.tp, m.hidden, recipe.value)
         each = network.hop_time(boundary, wires, plan.chips / plan.pp)
         send = np.where(np.asarray(plan.pp) > 1, 2 * plan.chunks * each, 0.0)[()]
     return tensor, expert, context, send
+
+
+def _between_contexts(
+    work: Work, plan: Plan, tokens: Count, recipe: Recipe, wires: Wiring, layers: Count, full: Any
+) -> Seconds:
+    """What context ranks exchange for attention; latent attention hands on its latent, which tensor ranks do not split."""
+    m, s = work.model.si, work.shape
+    assert s is not None
+    passes = 2.0 + full
+    latent = m.kv_lora_rank is not None
+    width = m.kv_lora_rank + (m.qk_rope_head_dim or 0.0) if latent else 2 * s.kv_heads * m.head_dim
+    block = memory.activation_size(tokens / (1.0 if latent else np.minimum(plan.tp, s.kv_heads)), width, recipe.value)
+    if plan.contexts == "ring":  # keys and values go round forward; they and their gradients backward
+        each = network.hop_time(block, wires, plan.tp * (plan.cp - 1))
+        return hierarchical.repeated_time(each, (passes + 1.0) * layers * (plan.cp - 1))
+    group = network.group_of(wires, plan.cp, plan.tp)
+    if plan.contexts == "all_gather":  # gathered for each pass, and their gradients scattered
+        each = network.all_gather_time(block * plan.cp, group)
+        return hierarchical.repeated_time(each, (passes + 1.0) * layers)
+    # queries, keys and values go out by heads and the output comes back
+    moved = block + memory.activation_size(tokens / plan.tp, 2 * m.heads * m.head_dim, recipe.value)
+    return hierarchical.repeated_time(network.all_to_all_time(moved, group), passes * layers)
 
 
 def _gradients(plan: Plan, held: Held, machine: Machine, all_compute: Seconds, one: Seconds) -> tuple[Seconds, Seconds]:
@@ -324,15 +388,19 @@ def _gradients(plan: Plan, held: Held, machine: Machine, all_compute: Seconds, o
     the weights for each pass of each micro-batch.
     """
     stage, m = np.asarray(plan.zero), plan.microbatches
-    dense = network.group_of(machine.wires, plan.dp * plan.ep * plan.cp, plan.tp)
+    dense = network.group_of(machine.wires, plan.data * plan.cp, plan.tp)
     reduce = network.all_reduce_time(held.dense_gradients, dense)
     gather = network.all_gather_time(held.dense_weights, dense)
     if np.any(np.asarray(held.expert_weights) > 0):
-        experts = network.group_of(machine.wires, plan.dp * plan.cp, plan.tp * plan.ep)
+        experts = network.group_of(machine.wires, plan.expert_copies, plan.expert_parts)
         reduce = memory.sum_of_times(reduce, network.all_reduce_time(held.expert_gradients, experts), 0.0)
         gather = memory.sum_of_times(gather, network.all_gather_time(held.expert_weights, experts), 0.0)
     if not stage.any():
         return reduce, one * 2 / 3
+    if (
+        machine.host is not None and plan.offload_param != "none"
+    ):  # each rank brings its shard while others are gathered
+        gather = np.maximum(gather, machine.host.fetch(held.shard_weights))
     scatter = reduce / 2
     time = np.where(stage >= 3, m * (2 * gather + scatter), np.where(stage >= 2, m * scatter + scatter, reduce))
     return time[()], np.where(stage >= 2, all_compute, one * 2 / 3)[()]

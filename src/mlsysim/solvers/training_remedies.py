@@ -48,12 +48,19 @@ def _ask(step: Any, change: dict[str, Any]) -> Any:
 
 def _changes(step: Any) -> list[Change]:
     """Changes in the order of what they cost: nothing, little, a third more work, more traffic, slow updates."""
-    asked, layout = step.question.arguments, step.layout
-    level, zero = str(asked["activation_recomputation"]).lower(), float(layout.zero)
+    asked, i = step.question.arguments, step.si
+    level = str(asked["activation_recomputation"]).lower()
+    data = i.chips / (i.tp * i.pp * i.cp)
+    layout = getattr(step, "layout", None)
+    zero = float(asked["zero_stage"] if layout is None else layout.zero)
     found: list[Change] = []
-    if zero < 1 and float(layout.data * layout.cp) > 1:
+    if zero < 1 and data * i.cp > 1:
         found.append(("ZeRO stage 1 (no more traffic)", {"zero_stage": 1}))
-    if float(layout.samples) > 1:
+    if layout is None:
+        steps = i.batch / data / asked["gradient_accumulation_steps"]
+        if steps > asked["microbatch_count"] and steps == int(steps):
+            found.append(("micro-batches of one sequence", {"microbatch_count": int(steps)}))
+    elif float(layout.samples) > 1:
         found.append(("micro-batches of one sequence", {"microbatch_size": 1}))
     if level in ("none", "false"):
         found.append(("selective recomputation (a few per cent more work)", {"activation_recomputation": "selective"}))
@@ -62,13 +69,16 @@ def _changes(step: Any) -> list[Change]:
     if level not in ("full", "true"):
         found.append(("full recomputation (a third more work)", {"activation_recomputation": "full"}))
     for ranks in (2, 4, 8):
-        if ranks > float(layout.tp):
+        if ranks > i.tp:
             found.append((f"{ranks} tensor-parallel ranks", {"tp_size": ranks}))
-    if zero < 3 and float(layout.pp) == 1:
+    if zero < 3 and i.pp == 1:
         found.append(("ZeRO stage 3 (weights gathered in every pass)", {"zero_stage": 3}))
     for stages in (2, 4, 8, 16):
-        if stages > float(layout.pp):
+        if stages > i.pp:
             found.append((f"{stages} pipeline stages", {"pp_size": stages}))
     if asked["offload"] == "none":
         found.append(("optimizer states in the memory of the host (offload='cpu')", {"offload": "cpu"}))
+    if data * i.cp > 1 and i.pp == 1:
+        both = {"zero_stage": 3, "offload": "cpu", "offload_param": "cpu"}
+        found.append(("weights in the memory of the host too (ZeRO-3, offload_param='cpu')", both))
     return found

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Defaults
+from ..catalog.models import StateSpace, Transformer
 from ..catalog.systems import Fleet
 from ..errors import MissingFactError
 from ..physics import queueing, reliability, scaling
 from ..record import total
 from ..units import Bytes, BytesPerSecond, Count, Dollars, Fraction, Joules, Kilograms, Plain, Seconds, TokensPerSecond
 from ..workloads.training import work_of
+from . import plan_rules
 from .base import ForwardModel
 from .border import Border, shape_of
 from .distributed import DistributedModel
 from .economics import EconomicsModel
 from .limits import Limit
-from .plan_rules import fleet_of
 from .reliability import ReliabilityModel
 from .result import Question, Result
 from .training_step import TrainingStepModel
@@ -178,7 +179,7 @@ class TrainingRunModel(ForwardModel):
                          hot_spares=hot_spares, repair_time=repair_time, cloud_usd_per_hour=cloud_usd_per_hour, datacenter=datacenter,
                          runs=runs, seed=seed, **plan)  # fmt: skip
         border = Border()
-        network, machine = border.model(model), fleet_of(border, fleet)
+        network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         seen = border.number("tokens", tokens, least=1.0, most=1e18)
         writing = border.quantity("checkpoint_bandwidth", checkpoint_bandwidth, "byte/second")
         recovery = border.quantity("recovery_time", recovery_time, "second", zero=True)
@@ -206,6 +207,9 @@ class TrainingRunModel(ForwardModel):
         if cloud_usd_per_hour is not None and border.one("cloud_usd_per_hour", cloud_usd_per_hour):
             cloud_usd_per_hour = border.number("cloud_usd_per_hour", cloud_usd_per_hour)
         draws, start = border.one_count("runs", runs, most=1e6), border.one_count("seed", seed, least=0)
+        plan_rules.taken(border, TrainingStepModel if isinstance(efficiency, str) else DistributedModel, plan)
+        if network is not None and not isinstance(network, (Transformer, StateSpace)):
+            border.problems.append(f"tokens: {network.id} reads none, so a run of it cannot be counted in them")
         border.close()
         arguments.update(model=network, fleet=machine)
         step = self._step(network, machine, batch_size, efficiency, plan)

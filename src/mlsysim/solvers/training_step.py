@@ -11,26 +11,26 @@ import numpy as np
 
 from ..catalog import Defaults, textbook
 from ..catalog.efficiency import KEPT
+from ..catalog.models import Recommender, Transformer
 from ..catalog.training_stacks import STACKS, TrainingStacks
 from ..errors import InvalidInputError, InvalidPlanError, MissingFactError, alternatives
 from ..machine.measured import MeasuredMachine
 from ..machine.textbook import peak_in, wiring
 from ..machine.training_measured import Wires
-from ..physics import pipeline
 from ..record import total
-from ..units import Bytes, Fraction, Seconds, TokensPerSecond, quantity
+from ..units import Fraction, Seconds, TokensPerSecond, quantity
 from ..workloads.training import OPTIMIZERS, adapter_parameters, optimizer_bytes, work_of
-from ..workloads.training_operators import CONTEXTS, UNFUSED, trainable
-from ..workloads.training_states import Recipe, footprint
+from ..workloads.training_operators import CONTEXTS, UNFUSED
+from ..workloads.training_states import Recipe
 from . import plan_rules
+from . import training_networks as networks
 from . import training_offload as offloading
 from .base import ForwardModel
 from .border import Border, shape_of
-from .distributed import DistributedResult, recomputation
-from .limits import Limit
+from .distributed import idle_share, recomputation
+from .distributed_result import DistributedResult
 from .result import Question
 from .training_plan import SCHEDULES, Plan, sample_flops
-from .training_remedies import remedies_of
 from .training_step_time import Layout, StepTimes, local_shard, recomputed_share, step_times, style_of
 
 WIDE = {"fp32": 2.0, "tf32": 2.0, "fp64": 4.0}
@@ -52,32 +52,15 @@ class TrainingStepResult(DistributedResult):
     host: Seconds
     forward_stage: Seconds
     backward_stage: Seconds
+    weights_stage: Seconds
     sigma: Fraction
     padding_share: Fraction
-    optimizer_on_host: Bytes
-    host_capacity: Bytes
     layout: Layout = field(repr=False)
 
     @total
     def useful_tokens_per_second(self) -> TokensPerSecond:
         """Tokens a second without those that only fill up sequences."""
         return self.batch * self.tokens_per_sample * (1.0 - self.padding_share) / self.step_latency_total
-
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """What has to fit: the fullest chip, and a chip's share of its host where states lie there."""
-        found: tuple[Limit, ...] = DistributedResult.limits.fget(self)  # type: ignore[attr-defined]
-        if self.question.arguments["offload"] == "none":
-            return found
-        return (
-            *found,
-            Limit("states on the host, per device", self.si.optimizer_on_host, self.si.host_capacity, "byte"),
-        )
-
-    @property
-    def remedies(self) -> list[str]:
-        """Changes after which the step fits, cheapest first, each checked by asking again; empty where it fits."""
-        return remedies_of(self)
 
     def interval(self, probability: float = 0.9) -> dict[str, Any]:
         """Low and high of the step between which that share of measurements is expected."""
@@ -147,13 +130,15 @@ class TrainingStepModel(ForwardModel):
         context_parallel: Any = "ring",
         recompute_layers: Any = None,
         offload: Any = "none",
+        offload_param: Any = "none",
+        delayed_update: Any = False,
         padding_share: Any = 0.0,
         straggler_factor: Any = 1.0,
     ) -> TrainingStepResult:
         """One optimizer step of a global batch, split over all chips of a fleet.
 
         Args:
-            model: a decoder or encoder of ``Models`` or its name
+            model: an entry of ``Models`` or its name; models that are no transformers train data-parallel only
             fleet: a fleet or a node, or its name; every chip is used
             batch_size: samples of one optimizer step over the whole fleet; may be an array
             microbatch_size: samples of one pass of one rank
@@ -166,17 +151,19 @@ class TrainingStepModel(ForwardModel):
             zero_stage: what data-parallel ranks share; that of the stack if not given (3 is FSDP)
             activation_recomputation: ``"none"``, ``"selective"`` or ``"full"``
             seq_len: tokens of a sequence
-            stack: class of the stack: megatron, megatron2021, nemo, fsdp, fsdp_eager, deepspeed, jax; or an entry of its own
+            stack: class of the stack: megatron, megatron2021, megatron2022, nemo, fsdp, fsdp_eager, deepspeed, jax; or an entry of its own
             schedule: ``"1f1b"``, ``"interleaved"``, ``"gpipe"``, ``"zero-bubble"`` or ``"dualpipe"``
             sequence_parallel: tensor-parallel ranks also share norms and residuals
             expert_tp: tensor-parallel ranks of an expert; 1 if not given
             shard_group: ranks that share the weights under ZeRO-3, the others hold copies (HSDP); all if not given
             optimizer: whose states are kept
             lora_rank: rank of adapters beside frozen weights
-            adapted: which matrices have adapters: ``"attention"`` or ``"all"``
+            adapted: which matrices have adapters: ``"attention"``, ``"qkv"`` (of it) or ``"all"``
             context_parallel: how context ranks exchange: ``"ring"``, ``"all_gather"`` or ``"ulysses"``
             recompute_layers: layers of each stage to which recomputation applies; all if not given
             offload: where optimizer states lie and the update runs: ``"none"``, ``"cpu"``, or ``"nvme"`` (states on drives)
+            offload_param: where weights lie between their uses, with ZeRO-3: ``"none"``, ``"cpu"`` or ``"nvme"``
+            delayed_update: an offloaded update runs beside the next step, which works with weights one step old
             padding_share: share of the tokens that only fill up sequences; 0 where samples are packed
             straggler_factor: slowest over mean rank, at least 1
 
@@ -199,7 +186,8 @@ class TrainingStepModel(ForwardModel):
                          seq_len=seq_len, stack=stack, schedule=schedule, sequence_parallel=sequence_parallel,
                          expert_tp=expert_tp, shard_group=shard_group, optimizer=optimizer, lora_rank=lora_rank,
                          adapted=adapted, context_parallel=context_parallel, recompute_layers=recompute_layers,
-                         offload=offload, padding_share=padding_share, straggler_factor=straggler_factor)  # fmt: skip
+                         offload=offload, offload_param=offload_param, delayed_update=delayed_update,
+                         padding_share=padding_share, straggler_factor=straggler_factor)  # fmt: skip
         border = Border()
         network, machine = border.model(model), plan_rules.fleet_of(border, fleet)
         number = border.format(precision)
@@ -214,28 +202,33 @@ class TrainingStepModel(ForwardModel):
         group = None if shard_group is None else border.count("shard_group", shard_group)
         update = border.choice("optimizer", optimizer, tuple(OPTIMIZERS))
         rank = None if lora_rank is None else border.count("lora_rank", lora_rank)
-        which = border.choice("adapted", adapted, ("attention", "all"))
+        which = border.choice("adapted", adapted, ("attention", "all", "qkv"))
         contexts = border.choice("context_parallel", context_parallel, CONTEXTS)
         again = None if recompute_layers is None else border.count("recompute_layers", recompute_layers)
         place = border.choice("offload", offload, offloading.PLACES)
+        outside_weights = border.choice("offload_param", offload_param, offloading.PLACES)
+        late = border.flag("delayed_update", delayed_update)
         padding = border.number("padding_share", padding_share, least=0.0, most=0.99)
         straggler = border.number("straggler_factor", straggler_factor, least=1.0)
         if number is not None and number.id.lower().startswith("int"):
             border.problems.append(f"precision: expected a floating format such as bf16 or fp8, found {precision}")
         border.close()
         arguments.update(model=network, fleet=machine)
-        trainable(network)
         entry = TrainingStacks[name]
         links = wiring(machine, textbook().link_latency)
         device = links.chip
         peak, told = peak_in(device, number)
         tp, pp, ep, cp, chunks = (sizes[key] for key in ("tp_size", "pp_size", "ep_size", "cp_size", "v_stages"))
-        work = work_of(network, sizes["seq_len"])
+        spec = networks.trainable(network, rank)
+        work = work_of(spec, sizes["seq_len"])
         batch, samples = sizes["batch_size"], sizes["microbatch_size"]
         data = np.maximum(np.floor(links.chips / (tp * pp * cp)), 1.0)
         steps = np.maximum(batch / (data * samples), 1.0)
         level = entry.si.sharding if zero is None else zero
-        layout = Layout(data=data, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, chunks=chunks, microbatches=steps, samples=samples,
+        if outside_weights != "none" and np.any(np.asarray(level) < 3):
+            raise InvalidPlanError([f"offload_param {outside_weights}: weights lie on the host with zero_stage 3 only"])
+        spread = data if isinstance(spec, Recommender) else ep  # tables lie over all ranks
+        layout = Layout(data=data, tp=tp, pp=pp, cp=cp, ep=spread, etp=etp, chunks=chunks, microbatches=steps, samples=samples,
                         zero=level, recompute=recompute, schedule=order, sequence_parallel=shared, shard_group=group,
                         contexts=contexts, recompute_layers=again)  # fmt: skip
         good = _checked(layout, work, links.chips, batch)
@@ -245,7 +238,7 @@ class TrainingStepModel(ForwardModel):
         style = style_of(entry, linear, rank, which)
         share = 1.0
         if rank is not None:
-            share = adapter_parameters(network, rank) / work.parameters
+            share = adapter_parameters(spec, rank) / work.parameters
         wires = Wires(links.domain, links.inside, links.across, links.across_latency, tp)
         bed = _machine(device)
         wide = WIDE.get(number.id.lower(), 1.0)
@@ -257,10 +250,13 @@ class TrainingStepModel(ForwardModel):
             update, work, Defaults["Training"].si.master_weight if wide == 1 else 0.0
         )
         states = master + first + second
-        host = None if place == "none" else offloading.seconds_per_parameter(machine, device, place, states, 2.0 * wide)
+        host = offloading.host_of(machine, device, place, outside_weights, states, 2.0 * wide, late)
+        timed, touched = None, work
+        if not isinstance(spec, Transformer):
+            timed, touched = networks.timed(bed, device, spec, work, layout, entry, number, peak, wires)
         times = step_times(
-            bed, network, work, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
-            (22.0 + 2.0 * (first + second)) / 38.0, host,
+            bed, spec, touched, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
+            (22.0 + 2.0 * (first + second)) / 38.0, host, timed,
         )  # fmt: skip
         kept = entry.si.gradient_kept
         # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
@@ -270,14 +266,15 @@ class TrainingStepModel(ForwardModel):
             states=states + np.maximum(4.0 - kept, 0.0) * (wide == 1),
             value=2.0 * wide,
         )
-        held = footprint(
-            work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=ep, etp=etp, data=data, chunks=chunks,
+        held = networks.footprint_of(
+            work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=spread, etp=etp, data=data, chunks=chunks,
             microbatches=steps, zero=level, recompute=recompute, sequence_parallel=shared,
             fused=entry.si.attention != UNFUSED, selective=entry.si.selective, trained=share, schedule=order,
             recomputed=recomputed_share(np.ceil(work.layers / pp), again), kept_on_chip=float(place == "none"),
         )  # fmt: skip
-        on_host = 0.0 if place == "none" else local_shard(work, layout) * share * states
-        room, more = offloading.capacity(machine, place)
+        mine = local_shard(work, layout)
+        on_host = 0.0 if host is None else host.held(mine, share, mine)
+        room, more = offloading.capacity(machine, place, outside_weights)
         told += more
         outside = entry.si.context_memory + entry.si.fragmentation * held.allocated
         useful, done = sample_flops(work, recompute, rank is not None, entry.si.attention != UNFUSED)
@@ -295,8 +292,8 @@ class TrainingStepModel(ForwardModel):
             optimizer_on_host=on_host,
             host_capacity=room,
             ideal_latency=batch * useful / (links.chips * peak),
-            bubble_fraction=pipeline.bubble_fraction(pp, steps, chunks),
-            weights=held.weights,
+            bubble_fraction=idle_share(layout),
+            weights=held.weights * float(outside_weights == "none"),
             gradients=held.gradients,
             optimizer_state=held.optimizer,
             activations=held.activations,
@@ -304,56 +301,22 @@ class TrainingStepModel(ForwardModel):
             communication_buffers=held.workspace + outside,
             memory_capacity=capacity,
             batch=batch,
-            tokens_per_sample=sizes["seq_len"],
+            tokens_per_sample=sizes["seq_len"] if isinstance(spec, Transformer) else np.nan,
             chips=links.chips,
             flops=batch * useful * (1.0 - padding),
             hardware_flops=batch * done,
             peak=peak,
-            dp=data / ep,
+            dp=np.where(np.mod(data, ep) == 0, data / ep, data)[()],
             tp=tp,
             pp=pp,
             ep=ep,
             cp=cp,
             memory_bound=False,
-            feasible=good & (held.allocated + outside <= capacity) & (on_host <= room),
+            feasible=good
+            & (held.allocated - held.weights * float(outside_weights != "none") + outside <= capacity)
+            & (on_host <= room),
             layout=layout,
         )
-
-
-def measured_step(arguments: Mapping[str, Any]) -> TrainingStepResult:
-    """A question of ``DistributedModel`` with ``efficiency="measured"``.
-
-    Raises:
-        InvalidInputError: another word than measured, or an argument that has no meaning there
-    """
-    asked = dict(arguments)
-    border = Border()
-    border.choice("efficiency", asked.pop("efficiency"), ("measured",))
-    count = border.count("microbatch_count", asked.pop("microbatch_count"))
-    count = count * border.count("gradient_accumulation_steps", asked.pop("gradient_accumulation_steps"))
-    for name, neutral in (("topology_override", None), ("congestion_factor", 1.0), ("moe_routing_imbalance_factor", 1.0)):  # fmt: skip
-        if np.any(np.asarray(asked.pop(name) != neutral)):
-            border.problems.append(
-                f"{name}: has no meaning with efficiency='measured'; leave it out, or give an efficiency in (0, 1]"
-            )
-    border.flag("overlap_comm", asked.pop("overlap_comm"))
-    asked.pop("overlap_efficiency")
-    lora, rank = border.flag("is_lora", asked.pop("is_lora")), asked.pop("lora_rank")
-    asked.pop("fused_attention")
-    machine = plan_rules.fleet_of(border, asked["fleet"])
-    batch = border.count("batch_size", asked["batch_size"])
-    ranks = [border.count(name, asked[name]) for name in ("tp_size", "pp_size", "cp_size")]
-    border.close()
-    chips = wiring(machine, textbook().link_latency).chips
-    data = np.maximum(np.floor(chips / (ranks[0] * ranks[1] * ranks[2])), 1.0)
-    samples = np.maximum(np.ceil(batch / (data * count)), 1.0)[()]
-    if lora:
-        asked["lora_rank"] = Defaults["Training"].si.adapter_rank if rank is None else rank
-    return TrainingStepModel().solve(
-        microbatch_size=samples,
-        expert_tp=asked["tp_size"] if np.any(np.asarray(asked["ep_size"]) > 1) else None,
-        **asked,
-    )
 
 
 def linear_format(name: str) -> str:
@@ -384,7 +347,9 @@ def _machine(device: Any) -> MeasuredMachine:
 
 
 def _times(times: StepTimes) -> Mapping[str, Any]:
-    named = {name: getattr(times, name) for name in (*KERNELS, "forward_stage", "backward_stage", "sigma")}
+    named = {
+        name: getattr(times, name) for name in (*KERNELS, "forward_stage", "backward_stage", "weights_stage", "sigma")
+    }
     return named | {
         "compute_latency": times.compute, "tp_communication_latency": times.tensor,
         "ep_communication_latency": times.expert, "cp_communication_latency": times.ring,
@@ -399,16 +364,15 @@ def _checked(layout: Layout, work: Any, chips: Any, batch: Any) -> Any:
     plan = Plan(dp=layout.data, tp=layout.tp, pp=layout.pp, ep=1.0, cp=layout.cp, chunks=layout.chunks,
                 microbatches=layout.microbatches, zero=layout.zero, recompute=layout.recompute, schedule=layout.schedule)  # fmt: skip
     # A pipeline may count the embedding and the logits as layers of its first and last stage.
-    layers = work.layers + np.where(np.asarray(layout.pp) > 1, 2.0, 0.0)[()]
-    good, problems = plan_rules.layout(plan, replace(work, layers=layers), chips)
-    experts = work.shape.experts
+    ends = np.where(np.asarray(layout.pp) > 1, 2.0, 0.0)[()]
+    good, problems = plan_rules.layout(plan, replace(work, layers=work.layers + ends), chips, ends)
+    if work.shape is None:
+        layout = replace(layout, ep=1.0)
+    experts = work.shape.experts if work.shape is not None else 1.0
     ranks = layout.data * layout.cp * layout.tp
     fits = (experts % layout.ep == 0) & (ranks % (layout.ep * layout.etp) == 0)
     if np.ndim(fits) == 0 and not fits:
-        near = [n for n in plan_rules.near_divisors(experts, float(layout.ep), 8) if ranks % (n * layout.etp) == 0][:3]
-        problems.append(
-            f"ep_size {layout.ep:g}: {experts:g} routed experts over {ranks:g} ranks; try {alternatives([f'{n:g}' for n in near])}"
-        )
+        problems.append(plan_rules.folding(ranks, experts, layout.ep, layout.etp))
     if layout.contexts == "ulysses":
         heads = work.model.si.heads
         spread = np.mod(heads, layout.tp * layout.cp) == 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from ..catalog import Defaults
 from ..catalog.models import Transformer
 from ..catalog.training_stacks import TrainingStack
 from ..machine.measured import MeasuredMachine
-from ..machine.training_measured import Sums, Wires, collective, time_operators
+from ..machine.training_measured import Habits, Sums, Wires, collective, time_operators
 from ..physics import hierarchical, memory, pipeline
+from ..physics.power import slowest_of_equals
 from ..units import Count, Fraction, Seconds
 from ..workloads.training import FULL, SELECTIVE, Work
 from ..workloads.training_operators import (
@@ -26,9 +27,14 @@ from ..workloads.training_operators import (
     layer_operators,
 )
 
+if TYPE_CHECKING:
+    from .training_offload import Host
+
 OPTIMIZER_TRAFFIC = 38.0
 """Bytes that Adam moves for a parameter of a shard: gradient, copy and two moments read (16), those and 16-bit weights
 written (14), the gradient read for its norm and set to zero (8), all in 32 bits."""
+WEIGHTS_OF_A_LAYER = 4.0
+"""Large weights of a layer: queries, keys and values; output; up; down."""
 STREAMED = 2e9
 """Bytes of one kernel of an optimizer at most; a larger shard takes several."""
 
@@ -84,6 +90,7 @@ class StepTimes:
     update: Seconds
     forward_stage: Seconds
     backward_stage: Seconds
+    weights_stage: Seconds
     sigma: Fraction
     floor: Seconds
     notes: tuple[str, ...] = field(default=(), repr=False)
@@ -108,27 +115,28 @@ def style_of(stack: TrainingStack, linear: str, adapter_rank: Any = None, adapte
     s = stack.si
     return Style(
         linear=linear, attention=UNFUSED if s.attention == UNFUSED else FUSED, passes=s.passes, dropout=bool(s.dropout),
-        loss=s.loss, adapter_rank=adapter_rank, adapters=adapters,
+        loss=s.loss, adapter_rank=adapter_rank, adapters=adapters, adapter_dropout=bool(s.adapter_dropout),
     )  # fmt: skip
 
 
-def sustained(machine: MeasuredMachine, power: Any) -> float:
-    """Slowdown of products that run for hours at a limit of power."""
+def sustained(machine: MeasuredMachine, power: Any, chips: Count = 1.0) -> Any:
+    """Slowdown of products that run for hours at a limit of power, on the slowest of the chips."""
     chip = machine.chip
     kind = chip.architecture if chip.architecture == "cdna" else chip.generation
     if kind not in ("ampere", "hopper", "blackwell", "cdna"):
         kind = "other"
     fact = Defaults[f"Sustained_{kind}"].si
+    slowest = slowest_of_equals(chips, fact.spread)
     if power is None or fact.watts is None:
-        return float(fact.slowdown)
+        return fact.slowdown * slowest
     own = power / (chip.peak("bf16")[0] / 1e12)
-    return max(1.0, float(fact.slowdown * (fact.watts / own) ** fact.power_exponent))
+    return max(1.0, float(fact.slowdown * (fact.watts / own) ** fact.power_exponent)) * slowest
 
 
 def step_times(
     machine: MeasuredMachine, model: Transformer, work: Work, layout: Layout, stack: TrainingStack, style: Style,
     length: Count, wires: Wires, trained: Any = 1.0, power: Any = None, arithmetic: float = 1.0, wide: float = 1.0,
-    adam_share: Any = 1.0, offloaded: Any = None,
+    adam_share: Any = 1.0, offloaded: Host | None = None, timed: Sums | None = None,
 ) -> StepTimes:  # fmt: skip
     """Where the time of one step goes, on the slowest stage.
 
@@ -146,20 +154,24 @@ def step_times(
         arithmetic: 16-bit peak over that of the format, for formats without measured kernels
         wide: width of values over 16 bits
         adam_share: bytes that the optimizer moves over those of Adam
-        offloaded: seconds a byte of a shard's update takes on the host; on the chip if None
+        offloaded: the host, where states or weights lie there
+        timed: times of the layers of a model that is no transformer
     """
     s = stack.si
     share = Share(layout.samples, length, layout.tp, layout.cp, layout.ep, layout.etp, layout.sequence_parallel,
                   layout.contexts)  # fmt: skip
-    slow = s.attention_slowdown_hopper if machine.chip.generation == "hopper" else s.attention_slowdown
-    hours = sustained(machine, power) * arithmetic
-    layers = time_operators(machine, layer_operators(model, share, style), wires, slow, hours, wide)
-    head = time_operators(machine, head_operators(model, share, style), wires, slow, hours, wide)
+    habits = _habits(machine, s, sustained(machine, power, layout.chips) * s.products * arithmetic, wide)
+    if timed is None:
+        layers = time_operators(machine, layer_operators(model, share, style), wires, habits)
+        head = time_operators(machine, head_operators(model, share, style), wires, habits)
+    else:
+        layers, head = replace(timed, backward=dict(timed.backward)), Sums()
+    _add_up(machine, layers, work, layout, s, trained)
     count, m = work.layers, layout.microbatches
     # exposed collectives of the whole model, forward and backward
     forward, backward = _exposed(layers, layout, s, FORWARD), _exposed(layers, layout, s, BACKWARD)
     own = [layers.of(phase, "gemm", "attention", "experts", "elementwise") for phase in (FORWARD, BACKWARD)]
-    floor = layers.kernels * s.launch
+    floor = layers.kernels * s.launch + layers.expert_kernels * s.launch_experts
     # a stack that launches kernels one by one cannot run faster than it launches
     host = [np.maximum(floor - own[0] - forward[0], 0.0), np.maximum(1.8 * floor - own[1] - backward[0], 0.0)]
     again, again_host = _again(layers, layout, s, forward[0], host[0], np.ceil(count / layout.pp))
@@ -170,17 +182,24 @@ def step_times(
 
     ahead = (own[0] + forward[0] + host[0]) * per_stage
     behind = (own[1] + backward[0] + host[1] + again + again_host) * per_stage
-    fsdp_f, fsdp_b, whole_data = _sharded(machine, work, layout, s, wires, ahead, behind, trained)
+    fsdp_f, fsdp_b, whole_data = _sharded(machine, work, layout, s, wires, ahead, behind, trained, offloaded)
     mean = ahead + behind + fsdp_f + fsdp_b + head_time * per_stage
-    # where layers divide the stages evenly the last one has the logits on top; else the split makes up for them
-    slowest = np.where(whole & (np.asarray(layout.pp) > 1), mean + head_time * (1 - per_stage), mean)
+    # where layers divide the stages evenly the last one has the logits on top; else embedding and logits count as layers
+    dealt = _dealt(
+        mean - head_time * per_stage, head_time, count + (getattr(model.si, "mtp_layers", None) or 0.0), layout
+    )
+    slowest = np.where(np.asarray(layout.pp) > 1, np.where(whole, mean + head_time * (1 - per_stage), dealt), mean)
     last = np.where(whole & (np.asarray(layout.pp) > 1), head_time, head_time * per_stage)
-    bubble = _bubble(layout, mean) + m * (slowest - mean - (last - head_time * per_stage))
+    weights = layers.weights * per_stage
+    third = head_time * per_stage / 3  # of the logits, as of any product: a third for each of the three passes
+    bubble = _bubble(layout, ahead + fsdp_f + third, behind + fsdp_b - weights + third, weights + third) + m * (
+        slowest - mean - (last - head_time * per_stage)
+    )
     sends = _sends(machine, model, layout, s, share, wires)
     late, late_whole = _once_a_step(machine, work, layout, s, wires, ahead, behind, trained)
     update = _update(machine, work, layout, trained * adam_share)
-    if offloaded is not None:
-        update = local_shard(work, layout) * trained * offloaded
+    if offloaded is not None and offloaded.place != "none":
+        update = offloaded.update(local_shard(work, layout) * trained, behind, m * mean)
     times = m * per_stage
     sums = {
         kind: (layers.of(FORWARD, kind) + layers.of(BACKWARD, kind)) * times
@@ -204,11 +223,39 @@ def step_times(
         update=update,
         forward_stage=ahead + fsdp_f,
         backward_stage=behind + fsdp_b,
+        weights_stage=weights,
         sigma=_sigma(layers, s, model),
         floor=m * (layers.floor * per_stage + head.floor * per_stage),
         notes=(*layers.notes,),
     )
     return parts
+
+
+def _dealt(stage: Seconds, head: Seconds, layers: Count, layout: Layout) -> Seconds:
+    """The slowest stage where whole blocks are dealt out, of which embedding and logits are two."""
+    even = layout.pp * layout.chunks
+    blocks = np.ceil((layers + 2.0) / even) * layout.chunks
+    each = stage * layout.pp / layers
+    return np.maximum(blocks * each, (blocks - 1.0) * each + head)
+
+
+def _habits(machine: MeasuredMachine, s: Any, hours: Any, wide: float) -> Habits:
+    """What of the stack changes the time of a kernel on this device."""
+    older = (s.attention_slowdown, s.attention_slowdown_backward)
+    if machine.chip.generation == "hopper":
+        older = (s.attention_slowdown_hopper, s.attention_slowdown_backward_hopper)
+    return Habits(*older, hours, wide, s.gradient_written, s.attention_width)
+
+
+def _add_up(machine: MeasuredMachine, layers: Sums, work: Work, layout: Layout, s: Any, trained: Any) -> None:
+    """Gradients of a micro-batch added to their sum by kernels of their own, where no product does it."""
+    if not s.gradient_apart:
+        return
+    parameters = work.layer_parameters / layout.tp + work.expert_parameters / (layout.ep * layout.etp)
+    count = WEIGHTS_OF_A_LAYER * work.layers
+    moved = s.gradient_written + 2 * min(s.gradient_kept, 4.0)  # read; the sum read and written
+    time = machine.elementwise(parameters * trained * moved / count, count).time
+    layers.backward["elementwise"] = layers.backward.get("elementwise", 0.0) + time
 
 
 def _sigma(layers: Sums, s: Any, model: Transformer) -> Any:
@@ -263,12 +310,13 @@ def _again(layers: Sums, layout: Layout, s: Any, exposed: Any, host: Any, layers
     return chosen[()] * part, np.where(level >= FULL, host, 0.0)[()] * part
 
 
-def _bubble(layout: Layout, stage: Seconds) -> Seconds:
+def _bubble(layout: Layout, forward: Seconds, inputs: Seconds, weights: Seconds) -> Seconds:
+    """What a stage idles: passes of a micro-batch forward, for gradients of inputs, and for gradients of weights."""
     if layout.schedule == "zero-bubble":
-        return pipeline.zero_bubble_time(stage / 3, stage / 3, stage / 3, layout.pp)
+        return pipeline.split_backward_bubble_time(forward, inputs, weights, layout.pp, layout.microbatches)
     if layout.schedule == "dualpipe":
-        return pipeline.dualpipe_bubble_time(stage, stage * 2 / 3, stage / 3, layout.pp)
-    return pipeline.bubble_time(stage, layout.pp, layout.chunks)
+        return pipeline.bidirectional_bubble_time(forward, inputs, weights, layout.pp)
+    return pipeline.bubble_time(forward + inputs + weights, layout.pp, layout.chunks)
 
 
 def _sends(machine: MeasuredMachine, model: Transformer, layout: Layout, s: Any, share: Share, wires: Wires) -> Any:
@@ -298,8 +346,9 @@ def groups(layout: Layout) -> tuple[Any, Any]:
 
 
 def _sharded(
-    machine: MeasuredMachine, work: Work, layout: Layout, s: Any, wires: Wires, ahead: Any, behind: Any, trained: Any
-) -> tuple[Any, Any, Any]:
+    machine: MeasuredMachine, work: Work, layout: Layout, s: Any, wires: Wires, ahead: Any, behind: Any, trained: Any,
+    offloaded: Host | None = None,
+) -> tuple[Any, Any, Any]:  # fmt: skip
     """What gathering weights and scattering gradients in every micro-batch adds to a stage (ZeRO-2 and ZeRO-3)."""
     zero = np.asarray(layout.zero)
     if not np.any(zero >= 2):
@@ -320,6 +369,8 @@ def _sharded(
                 machine, "all_reduce", each * trained * s.gradient / shard, ranks / shard, stride * shard, wires
             ).time  # fmt: skip
         scatter = scatter + reduced
+    if offloaded is not None and offloaded.weights != "none":  # each rank brings its shard while others are gathered
+        gather = np.maximum(gather, offloaded.fetch(local_shard(work, layout) * s.gathered))
     gather = np.where(zero >= 3, gather, 0.0)
     waits_f = _beside(ahead, gather, s) - ahead
     waits_b = _beside(behind, gather + scatter, s) - behind

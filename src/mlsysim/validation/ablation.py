@@ -14,7 +14,7 @@ from .data import KERNELS
 from .fitting import Sample, best_of, fit
 from .priors import CHOICES, PRIORS
 
-TERMS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+TERMS: dict[str, Mapping[str, Mapping[str, float]]] = {
     "gemm": {
         "launch constant": {"launch": 0.0, "quantise": 0.0},
         "launch constant and cost of a round": {"launch": 0.0, "quantise": 0.0, "wave": 0.0},
@@ -29,12 +29,16 @@ TERMS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "launch constant": {"launch": 0.0},
         "limit of the exponentials": {"softmax": 0.0},
         "longest row": {"balance": 60.0},
-        "diagonal and prologue": {"diagonal": 0.0},
+        "prologue of a tile": {"wave": 0.0},
+        "write of the cache": {"write": 1e6},
         "width of the head": {"wide": 1.0},
     },
     "generation_attention": {
         "launch constant": {"launch": 0.0},
         "cost of a round": {"wave": 0.0},
+        "width of the head": {"wide": 1.0},
+        "heads that share with none": {"alone": 1.0},
+        "joining pieces": {"join": 0.0},
         "limit of one core's stream": {"stream": 1e6},
         "arithmetic": {"compute": 1e6},
         "reuse in the last cache": {"reach": 0.0},
@@ -44,6 +48,7 @@ TERMS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "launch constant": {"launch": 0.0},
         "cost of a round": {"wave": 0.0},
         "cost of a token-expert pair": {"row": 0.0},
+        "every expert of the rank": {"empty": 0.0},
         "passes over all tokens": {"token": 0.0, "slot": 0.0},
         "imperfect overlap": {"overlap": 60.0},
     },
@@ -51,7 +56,16 @@ TERMS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "growth of the latency with ranks": {"growth": 0.0, "bulk_growth": 0.0},
         "bulk protocol": {"bulk_latency": 1.0},
         "share of the link": {"low": 1.0, "bulk": 1.0, "middle": 1.0},
+        "bridges of the host": {"bridge": 1.0},
+        "one step": {"once_latency": 1.0},
+        "two steps": {"twice_latency": 1.0},
+        "launches from the host": {"host": 1e-9},
     },
+}
+TERMS["narrow_gemm"] = {
+    **TERMS["gemm"],
+    "rows of the quantising kernel": {"quantise_row": 0.0},
+    "tile that the rows decide": {"columns": 0.0},
 }
 """Terms of each form, and the values of parameters that take them out."""
 
@@ -65,6 +79,13 @@ class Ablation:
     n: int
     full: float
     without: float
+
+
+def form_of(family: str) -> str:
+    """The form that a family's fits are of."""
+    if family.startswith("gemm"):
+        return "gemm" if family == "gemm_bf16" else "narrow_gemm"
+    return family.replace("mla_", "") + ("_attention" if "mla_" in family else "")
 
 
 def ablation(
@@ -81,9 +102,6 @@ def ablation(
     Returns:
         One line a term, the one that matters most first.
     """
-    form = (
-        "gemm" if family.startswith("gemm") else family.replace("mla_", "") + ("_attention" if "mla_" in family else "")
-    )
     mine = [sample for sample, name in samples(tables, CALIBRATION, catalog_chip) if name == family]
     if kernels is None:
         sizes: dict[str, int] = {}
@@ -101,7 +119,7 @@ def ablation(
     full = _median([_errors(cells[cell], values) for cell, values in fits.items()])
     n = sum(len(sample.seconds) for rows in cells.values() for sample in rows)
     found = []
-    for term, pinned in TERMS[form].items():
+    for term, pinned in TERMS[form_of(family)].items():
         errors = []
         for cell, values in fits.items():
             held = {name: value for name, value in pinned.items() if name in values or name == "smooth"}

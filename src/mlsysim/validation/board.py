@@ -12,11 +12,17 @@ from .statistics import Score
 
 SUBJECTS: dict[str, tuple[tuple[str, str], ...]] = {
     "kernels": (("kernels", "kernel_scores"),),
-    "collectives": (("collectives", "collective_scores"), ("collectives", "elsewhere_scores")),
+    "collectives": (
+        ("collectives", "collective_scores"),
+        ("collectives", "exchange_scores"),
+        ("eight_points", "eight_point_scores"),
+        ("collectives", "elsewhere_scores"),
+    ),
     "serving": (("serving", "serving_scores"),),
     "training": (("training", "training_scores"),),
     "vision": (("vision", "vision_scores"),),
     "energy": (("energy", "energy_scores"),),
+    "inference": (("inference", "inference_scores"),),
 }
 """What can be validated, and the functions that do it."""
 
@@ -25,7 +31,7 @@ def board(subject: str = "all") -> list[Score]:
     """Score the predictions of a subject, or of all of them.
 
     Args:
-        subject: ``kernels``, ``collectives``, ``serving``, ``training``, ``vision``, ``energy``, or ``all``
+        subject: ``kernels``, ``collectives``, ``serving``, ``training``, ``vision``, ``energy``, ``inference``, or ``all``
 
     Raises:
         UnknownEntryError: there is no such subject

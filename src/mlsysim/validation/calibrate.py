@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..catalog.efficiency import ANY
 from ..machine.chip import Chip
-from ..machine.collectives import LIBRARIES, PASSES
+from ..machine.collectives import LIBRARIES, PASSES, scope_of
 from ..machine.measured import EDGES, STACKS
 from ..machine.operators import Operators
 from .data import KERNELS, kernel_table
@@ -46,6 +47,7 @@ class Calibrated:
     transfer: float = LEAST_TRANSFER
     far: float = FAR
     architectures: tuple[str, ...] = ()
+    noise: float = 0.0
     errors: Any = field(init=False)
     times: Any = field(init=False)
 
@@ -66,7 +68,7 @@ class Calibrated:
             inside = spread[np.searchsorted(EDGES, self.times) == number]
             own = float(np.quantile(inside, 0.9)) if len(inside) >= 5 else whole
             weight = len(inside) / (len(inside) + 10)
-            out.append(max(LEAST_SIGMA, (weight * own + (1 - weight) * whole) / Z90))
+            out.append(max(LEAST_SIGMA, float(np.hypot((weight * own + (1 - weight) * whole) / Z90, self.noise))))
         return [round(value, 4) for value in out]
 
     def entry(self) -> dict[str, Any]:
@@ -130,6 +132,8 @@ def calibrate(
             for item in fits:
                 extra = version_noise(item.kernel, tables, devices)
                 item.transfer, item.far = float(np.hypot(item.transfer, extra)), float(np.hypot(item.far, extra))
+                if item.kernel in LIBRARIES:  # it changes with the container, on the same device too
+                    item.noise = extra
         documents[family] = document(family, fits, date or datetime.date.today().isoformat())
         if out is not None:
             write(documents[family], Path(out) / f"{family}.yaml")
@@ -196,33 +200,61 @@ def ladder(family: str, rows: Sequence[Sample], chips: Callable[[str], Chip]) ->
         part = pooled([sample for sample in general if generation[sample.gpu] == name])
         if part:
             fits.append(Calibrated(name, ANY, part, fit(part, root, 1.0)))
-    for kernel in sorted({sample.kernel for sample in rows}):
+    done: dict[tuple[str, str], Mapping[str, float]] = {}
+    usual = generation
+    for kernel in sorted({sample.kernel for sample in rows}, key=lambda name: (name not in LIBRARIES, name)):
         mine = [sample for sample in rows if sample.kernel == kernel]
+        if family in PASSES or kernel.endswith("_eager"):
+            generation = {sample.gpu: scope_of(chips(sample.gpu), kernel) for sample in rows}
+        else:
+            generation = usual
         generations = sorted({generation[sample.gpu] for sample in mine})
+        held = functools.partial(borrowed, family, kernel, done)
         start = {**prior(kernel), **{key: value for key, value in root.items() if key in prior(kernel)}}
-        if family == "all_reduce" and kernel != "nccl":
-            start = prior(kernel)
-        values = best_of(pooled(mine), start, CHOICES.get(family, ({},)), 1.0)
-        wide = across(family, pooled(mine), generation, values)
+        # Where the host's launches are most of the time, the tiles of a kernel do not show.
+        choices = ({},) if kernel.endswith("_eager") else CHOICES.get(family, ({},))
+        values = best_of(pooled(mine), start, choices, 1.0, held(ANY))
+        wide = across(family, pooled(mine), generation, values, held(ANY))
         fits.append(Calibrated(ANY, kernel, pooled(mine), values, transfer=max(wide, 0.25)))
+        done[kernel, ANY] = values
         for name in generations:
             inside = sound(family, [sample for sample in mine if generation[sample.gpu] == name])
-            local = best_of(inside, values, CHOICES.get(family, ({},)), 1.0)
+            local = best_of(inside, values, choices, 1.0, held(name))
             transfer, alone = LEAST_TRANSFER, sorted({sample.gpu for sample in inside})
             if len(alone) > 1:
                 own = []
                 for gpu in alone:
                     part = [sample for sample in mine if sample.gpu == gpu]
+                    done[kernel, gpu] = fit(part, local, 0.5, pinned=held(gpu))
+                    fits.append(Calibrated(gpu, kernel, part, done[kernel, gpu]))
+                for fitted in fits[-len(alone) :]:
+                    gpu = fitted.scope
                     others = [sample for sample in inside if sample.gpu != gpu]
-                    fits.append(Calibrated(gpu, kernel, part, fit(part, local, 0.5)))
-                    own.append(off(part, fit(others, local, 0.5), fits[-1]))
+                    theirs = fit(others, local, 0.5, pinned=held(others[0].gpu if len(alone) == 2 else name))
+                    own.append(off(fitted.samples, theirs, fitted))
                 transfer = max(LEAST_TRANSFER, float(np.mean(own)))
             fits.append(Calibrated(name, kernel, inside, local, transfer=transfer))
+            done[kernel, name] = local
+    generation = usual
     widen(fits, generation)
     for item in fits:
         item.architectures = tuple(sorted({chips(sample.gpu).architecture for sample in item.samples}))
     order = {ANY: 2, **{name: 1 for name in generation.values()}}
     return sorted(fits, key=lambda item: (item.kernel != ANY, item.kernel, order.get(item.scope, 0), item.scope))
+
+
+def borrowed(
+    family: str, kernel: str, done: Mapping[tuple[str, str], Mapping[str, float]], scope: str
+) -> Mapping[str, float]:
+    """Values that a stack's all-reduce shares with others: large messages go to the library on the same device.
+
+    Launched one by one from the host it is the same kernel, and only the host's time is its own.
+    """
+    if family != "all_reduce" or kernel in LIBRARIES:
+        return {}
+    source = kernel.removesuffix("_eager") if kernel.endswith("_eager") else "nccl"
+    scope = scope.removesuffix("_superchip")
+    return done.get((source, scope)) or done.get((source, ANY)) or {}
 
 
 def sound(family: str, rows: Sequence[Sample]) -> list[Sample]:
@@ -271,7 +303,13 @@ def off(rows: Sequence[Sample], foreign: Mapping[str, float], own: Calibrated) -
     return float(np.sqrt(max(extra, 0.0))) / Z90
 
 
-def across(family: str, rows: Sequence[Sample], generation: Mapping[str, str], values: Mapping[str, float]) -> float:
+def across(
+    family: str,
+    rows: Sequence[Sample],
+    generation: Mapping[str, str],
+    values: Mapping[str, float],
+    pinned: Mapping[str, float] | None = None,
+) -> float:
     """The same for a fit of several generations: each is left out in turn."""
     names = sorted({generation[sample.gpu] for sample in rows})
     if len(names) < 2:
@@ -280,7 +318,7 @@ def across(family: str, rows: Sequence[Sample], generation: Mapping[str, str], v
     for name in names:
         inside = [sample for sample in rows if generation[sample.gpu] == name]
         others = [sample for sample in rows if generation[sample.gpu] != name]
-        found.append(off(inside, fit(others, values, 0.7, 12), Calibrated(ANY, ANY, inside, values)))
+        found.append(off(inside, fit(others, values, 0.7, 12, pinned), Calibrated(ANY, ANY, inside, values)))
     return float(np.sqrt(np.mean(np.square(found))))
 
 

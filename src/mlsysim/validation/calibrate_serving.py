@@ -29,15 +29,20 @@ MOST = np.array([1e-5, 1e-2, 0.2, 25.0, 1.0, 1.0])
 START = np.array([5e-7, 2e-4, 2e-2, 5.0, 0.2, 0.5])
 EVENNESS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 """Values of the evenness of routing that are tried; one for all stacks."""
+SIGMAS = ("token_sigma", "first_sigma", "disaggregated_token_sigma", "disaggregated_first_sigma")
 APART = ("hand_over", "hand_over_steps", "disaggregated_burst")
+DOMAIN = 8
+"""Chips of a node of the systems that are fitted."""
 TOKEN_SCALE, FIRST_SCALE = 0.12, 0.3
 """Log errors beyond which a row loses weight: heavy tails are runs with settings that no column tells."""
 Z90 = 1.6449
 
 
-def predict(bundle: Bundle, stack: Any) -> Balance:
-    """Where the load of each case settles."""
+def predict(bundle: Bundle, stack: Any, places: float = 1.0) -> Balance:
+    """Where the load of each case settles; ``places`` scales how many requests fit in the cache."""
     server = bundle.decode.server(stack, bundle.capacity)
+    if places != 1.0:
+        server = dataclasses.replace(server, places=server.places * places)
     asked = bundle.column("concurrency")
     if bundle.cases[0].prefill_layout is None:
         return settle(server, asked, policy_of(stack, spread=bundle.column("spread")))
@@ -76,12 +81,11 @@ def calibrate_serving(path: Path = FILE, out: Path | None = None, date: str | No
         MissingExtraError: SciPy is not installed
     """
     table = table_of(path)
-    usable = [case for case in cases(path) if not case.trouble and case.system in FITTED]
-    alone = [case for case in usable if case.mode == "agg"]
+    alone, disaggregated = fitted_cases(path), apart_cases(path)
     evenness = min(EVENNESS, key=lambda value: _cost(alone, value, table))
     stacks = _even(evenness)
     together = bundles(alone, stacks=stacks)
-    apart = bundles([case for case in usable if case.mode == "disagg"], stacks=stacks)
+    apart = bundles(disaggregated, stacks=stacks)
     found: dict[str, dict[str, Any]] = {}
     for name in ("vllm", "sglang", "trtllm"):
         mine = [bundle for bundle in together if bundle.stack == name]
@@ -95,16 +99,15 @@ def calibrate_serving(path: Path = FILE, out: Path | None = None, date: str | No
 
 
 def _even(evenness: float) -> dict[str, Any]:
-    return {name: changed(Stacks[name], {"routing_evenness": evenness}) for name in FILES}
+    """Stacks under an evenness, their host numbers where the fit begins, so that what was fitted before leaves no trace."""
+    start = dict(zip(FREE, START.tolist(), strict=True))
+    return {name: changed(Stacks[name], {"routing_evenness": evenness} | start) for name in FILES}
 
 
 def _cost(alone: Sequence[Case], evenness: float, table: Any) -> float:
-    """Error of the time per output token under a routing that is more or less even, every mixture counting the same.
-
-    Models with draft layers of their own do not count: whether they speculated is not recorded.
-    """
+    """Error of the time per output token under a routing that is more or less even, every mixture counting the same."""
     stacks = _even(evenness)
-    mixtures = [case for case in alone if Models[case.model].si.experts and not Models[case.model].si.mtp_layers]
+    mixtures = [case for case in alone if Models[case.model].si.experts]
     token, _, rows = errors(bundles(mixtures, stacks=stacks), stacks, table)
     model = {case.row: case.model for case in mixtures}
     names = np.array([model[int(row)] for row in rows])
@@ -143,7 +146,11 @@ def _fit_apart(apart: Sequence[Bundle], found: Mapping[str, Mapping[str, Any]], 
         return np.concatenate([_robust(token, TOKEN_SCALE), _robust(first, FIRST_SCALE)])
 
     x = _least_squares(residuals, start / scales, np.array([0.5, 60.0, 1.0]) / scales)
-    return dict(zip(APART, (x * scales).tolist(), strict=True))
+    token, first, _ = errors(apart, stacks(x), table)
+    quality = _quality(token, first)
+    return dict(zip(APART, (x * scales).tolist(), strict=True)) | {
+        f"disaggregated_{name}": quality[name] for name in ("token_sigma", "first_sigma")
+    }
 
 
 def changed(stack: Any, values: Mapping[str, float]) -> Any:
@@ -188,7 +195,7 @@ def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> Non
 
     path = folder / FILES[name]
     text = path.read_text()
-    for key in ("routing_evenness", *FREE, *APART, "token_sigma", "first_sigma"):
+    for key in ("routing_evenness", *FREE, *APART, *SIGMAS):
         unit, factor = UNITS.get(key, ("", 1.0))
         value = values[key] if values[key] > NOTHING else 0.0
         told = f"{{value: {float(f'{value * factor:.4g}')}{', unit: ' + unit if unit else ''}, source: load}}"
@@ -201,5 +208,23 @@ def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> Non
 
 
 def fitted_cases(path: Path = FILE) -> list[Case]:
-    """Usable rows of the systems that stacks are fitted on."""
-    return [case for case in cases(path) if not case.trouble and case.system in FITTED]
+    """Aggregated rows that stacks are fitted on; none whose speculation is unknown."""
+    return [
+        case for case in cases(path)
+        if case.system in FITTED and case.mode == "agg" and not case.trouble and len(case.settings) == 1
+    ]  # fmt: skip
+
+
+def apart_cases(path: Path = FILE) -> list[Case]:
+    """Disaggregated rows that hand-over is fitted on: workers told, by the row or by the one recipe it can be of.
+
+    Workers that reach across nodes are left out: how long they take hangs on the links between.
+    """
+    found = []
+    for case in cases(path):
+        if case.system not in FITTED or case.mode != "disagg" or len(case.settings) != 1:
+            continue
+        told = not case.trouble or case.listed
+        if told and case.layout.chips <= DOMAIN and case.prefill_layout and case.prefill_layout.chips <= DOMAIN:
+            found.append(case)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..catalog import Formats, Hardware, Models
 from ..catalog.efficiency import ANY, Family, family
 from ..errors import MLSysimError
-from ..machine import power, vision_kernels
+from ..machine import power, sampling, vision_kernels
 from ..machine.chip import chip_of
 from ..machine.textbook import peak_in
 from ..physics.convolution_kernels import exposed_dispatch_time
@@ -55,16 +55,25 @@ class Case:
     split: str
     source: str = "mlenergy"
 
+    @property
+    def step(self) -> float:
+        """Mean time of a step or batch, prompts and all: its energy over the mean power."""
+        return self.joules * self.batch / self.watts
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one chip does in a step or batch: predicted time, and the times at the peak and at the full bandwidth."""
+    """What one chip does in a step or batch: predicted time, and the times at the peak and at the full bandwidth.
+
+    ``drawn`` is what a step of a language model samples: sequences, logits of each, and layers.
+    """
 
     time: float
     at_peak: float
     at_bandwidth: float
     sigma: float
     textbook: float
+    drawn: tuple[float, float, float] | None = None
 
 
 @functools.lru_cache(maxsize=4)
@@ -88,30 +97,53 @@ def cases(path: Path = FILE) -> tuple[Case, ...]:
 def work_of(case: Case) -> Work | None:
     """The work of a case on one chip; nothing where the model cannot be timed operator by operator."""
     try:
-        return _image(case) if case.task == "text-to-image" else _token(case)
+        return work_from(kernels_of(case), case)
     except MLSysimError:
         return None
 
 
+def work_from(done: Work, case: Case, library: Family | None = None) -> Work:
+    """The work of a case with what sampling adds to its kernels."""
+    if done.drawn is None:
+        return done
+    device = Hardware[case.hardware]
+    extra = sampling.sampling_of(device, *done.drawn, library)
+    moved = extra.traffic / device.si.memory_bandwidth
+    spread = max(done.sigma, extra.sigma)
+    return replace(done, time=done.time + extra.time, at_bandwidth=done.at_bandwidth + moved, sigma=spread)
+
+
+@functools.cache
+def kernels_of(case: Case) -> Work:
+    """The kernels of a case, without what sampling adds."""
+    return _image(case) if case.task == "text-to-image" else _token(case)
+
+
 def _token(case: Case) -> Work:
-    tp = max(1.0, case.devices / (case.ep * case.dp)) if case.tp * case.ep * case.dp != case.devices else case.tp
+    # The columns ``tp`` and ``ep`` tell how experts are split. Where one group serves all requests (``dp`` is 1), the
+    # published settings ask for expert-parallel ranks alone, and attention is tensor-parallel over all of them.
     asked: dict[str, Any] = dict(
         model=case.model, hardware=case.hardware, seq_len=round(PROMPT + case.output / 2),
-        batch_size=max(1, round(case.batch / case.dp)), precision=case.precision, tp_size=int(tp), ep_size=int(case.ep),
+        batch_size=max(1, round(case.batch)), precision=case.precision, tp_size=int(case.devices / case.ep),
+        ep_size=int(case.ep),
     )  # fmt: skip
-    answer, book = ServingModel().solve(**asked, efficiency="measured", stack="vllm"), ServingModel().solve(**asked)
-    # While every sequence gains a token, prompts of those that take the place of finished ones are read.
-    asked |= {"seq_len": round(PROMPT), "batch_size": 1}
-    prompt, arrivals = ServingModel().solve(**asked, efficiency="measured", stack="vllm"), case.batch / case.output
-    bandwidth = Hardware[case.hardware].si.memory_bandwidth
-    parts = ((answer.passes["decode"], 1.0), (prompt.passes["prefill"], arrivals / case.dp))
+    measured: dict[str, Any] = dict(efficiency="measured", stack="vllm", attention_dp=int(case.dp))
+    answer, book = ServingModel().solve(**asked, **measured), ServingModel().solve(**asked)
+    # While every sequence gains a token, prompts of those that take the place of finished ones are read, all in one pass.
+    arrivals = case.batch / case.output
+    together = max(1, round(arrivals))
+    prompt = ServingModel().solve(**asked | {"seq_len": round(PROMPT), "batch_size": together}, **measured)
+    share = arrivals / together
+    bandwidth, model = Hardware[case.hardware].si.memory_bandwidth, Models[case.model].si
+    parts = ((answer.passes["decode"], 1.0), (prompt.passes["prefill"], share))
     return Work(
-        float(answer.si.itl + arrivals / case.dp * prompt.passes["prefill"].time),
-        sum(share * float(one.compute_floor * one.operator.count) for done, share in parts for one in done.timed),
-        sum(share * float(one.operator.bytes * one.operator.count) for done, share in parts for one in done.timed)
+        float(answer.si.itl + share * prompt.passes["prefill"].time),
+        sum(part * float(one.compute_floor * one.operator.count) for done, part in parts for one in done.timed),
+        sum(part * float(one.operator.bytes * one.operator.count) for done, part in parts for one in done.timed)
         / bandwidth,
         float(answer.si.itl_sigma),
         float(book.si.itl),
+        (case.batch / case.dp, float(model.vocab), float(model.layers)),
     )
 
 
@@ -130,8 +162,7 @@ def _image(case: Case) -> Work:
 
 def power_of(case: Case, work: Work, time: float, values: Mapping[str, float]) -> float:
     """Power of one chip that does the work of a case in some time."""
-    tdp = Hardware[case.hardware].si.tdp
-    return float(power.watts(values, tdp, work.at_peak / time, min(work.at_bandwidth / time, 1.0)))
+    return float(power.watts_over(values, Hardware[case.hardware].si.tdp, time, work.at_peak, work.at_bandwidth))
 
 
 def _parameters(case: Case, library: Family) -> tuple[Mapping[str, float], float]:
@@ -167,13 +198,12 @@ def predict(path: Path = FILE, library: Family | None = None) -> Predictions:
         if work is None:
             continue
         values, spread = _parameters(case, library)
-        images = case.batch
-        drawn = power_of(case, work, work.time, values)
-        predicted["energy"][row] = drawn * work.time * case.devices / images
-        predicted["energy_power"][row] = power_of(case, work, case.seconds, values)
-        sigma["energy"][row] = np.hypot(spread, work.sigma)
+        images, full = case.batch, Hardware[case.hardware].si.tdp
+        predicted["energy"][row] = power_of(case, work, work.time, values) * work.time * case.devices / images
+        predicted["energy_power"][row] = power_of(case, work, case.step, values)
+        late = power.energy_sigma(values, full, work.time, work.at_peak, work.at_bandwidth, work.sigma)
+        sigma["energy"][row] = np.hypot(spread, late)
         sigma["energy_power"][row] = spread
-        full = Hardware[case.hardware].si.tdp
         light["energy"][row] = full * work.textbook * case.devices / images
         light["energy_power"][row] = full
     measured = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import MLSysimError
 from ..machine.operators import Operator
 
-FIXED = {"rows", "pack", "least", "most", "windowed", "shares"}
+FIXED = {"rows", "pack", "least", "most", "columns", "narrow", "turn", "splits", "windowed", "shares", "swaps"}
 """Parameters that are choices, not fitted."""
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "compute": (0.01, 1.0),
@@ -22,10 +22,16 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "feed": (0.03, 20.0),
     "wave": (1e-9, 3e-5),
     "split": (1e-8, 5e-5),
+    "empty": (1e-10, 3e-6),
+    "write": (0.01, 100.0),
+    "join": (1e-10, 1e-6),
+    "alone": (0.02, 10.0),
     "reach": (0.01, 2.0),
     "quantise": (1e-7, 5e-5),
     "quantise_memory": (0.05, 1.5),
+    "quantise_row": (1e-12, 1e-7),
     "eager": (1e-6, 1e-3),
+    "unaligned": (1e-7, 1e-3),
     "softmax": (0.01, 8.0),
     "balance": (0.05, 8.0),
     "diagonal": (0.01, 10.0),
@@ -42,6 +48,18 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "bulk_growth": (0.001, 2.0),
     "bulk": (0.02, 1.2),
     "middle": (0.02, 1.2),
+    "bridge": (0.1, 1.0),
+    "once_latency": (5e-7, 5e-4),
+    "once_growth": (0.001, 2.0),
+    "once": (0.02, 1.2),
+    "twice_latency": (1e-6, 5e-4),
+    "twice_growth": (0.001, 2.0),
+    "twice": (0.02, 1.2),
+    "host": (1e-6, 1e-3),
+    "far_latency": (5e-7, 1e-3),
+    "across": (0.05, 1.0),
+    "channel": (2e10, 9.9e11),
+    "each": (1e8, 9.9e11),
 }
 SCALE = 0.06
 """Log error beyond which a row counts by its size rather than by its square."""
@@ -109,12 +127,16 @@ def cost(samples: Sequence[Sample], values: Mapping[str, float]) -> float:
 
 
 def best_of(
-    samples: Sequence[Sample], prior: Mapping[str, float], choices: Sequence[Mapping[str, float]], spread: float
+    samples: Sequence[Sample],
+    prior: Mapping[str, float],
+    choices: Sequence[Mapping[str, float]],
+    spread: float,
+    pinned: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """The fit under the best of some choices of the parameters that are not fitted."""
-    tried = [fit(samples, {**prior, **choice}, spread, 15 if len(choices) > 1 else 30) for choice in choices]
+    tried = [fit(samples, {**prior, **choice}, spread, 15 if len(choices) > 1 else 30, pinned) for choice in choices]
     best = min(tried, key=lambda values: cost(samples, values))
-    return fit(samples, best, spread) if len(choices) > 1 else best
+    return fit(samples, best, spread, pinned=pinned) if len(choices) > 1 else best
 
 
 def pooled(samples: Sequence[Sample], most: int = 1200) -> list[Sample]:

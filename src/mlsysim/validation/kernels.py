@@ -25,6 +25,8 @@ FOREIGN = "ampere_hopper_to_blackwell"
 BLACKWELL = ("b200_sxm", "gb200", "b300_sxm", "gb300")
 GROUPS = ("gpu", "framework", "dtype", "kv_dtype", "num_gpus", "distribution")
 """Columns that the scoreboard splits families by."""
+NVLINK = "link=nvlink"
+"""The group of devices that NVLink joins; the others are cards on PCIe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def scores_of(done: Predictions, split: str, rows: NDArray[np.bool_], grouped: b
         found.append(one(done, name, split, "all", chosen))
         if not grouped:
             continue
+        found.append(one(done, name, split, NVLINK, chosen & np.isin(done.table["gpu"], list(_switched()))))
         for column in GROUPS:
             if column not in done.table.columns:
                 continue
@@ -142,6 +145,13 @@ def one(done: Predictions, family: str, split: str, group: str, rows: NDArray[np
     return score(
         family, split, group, done.predicted[rows], done.measured[rows], done.sigma[rows], done.roofline[rows], label
     )
+
+
+@functools.cache
+def _switched() -> frozenset[str]:
+    """Devices of the tables that NVLink joins."""
+    devices = {gpu for name in TABLES for gpu in np.unique(kernel_table(TABLES[name][0])["gpu"]).tolist()}
+    return frozenset(gpu for gpu in devices if "NVLink" in (Hardware[gpu].link_name or ""))
 
 
 def _text(value: Any) -> str:

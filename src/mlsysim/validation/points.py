@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import collectives, energy, kernels, serving, training, vision
+from ..machine import exchange
+from . import collectives, energy, inference, kernels, serving, training, vision
 from .serving_data import FILE, FITTED
 
 SEEN = ("calibration", "fitted")
@@ -65,6 +66,7 @@ def _kernels(_: Path | None) -> Iterator[Points]:
 
 def _collectives(_: Path | None) -> Iterator[Points]:
     yield from _tables([collectives.joined([kernels.predictions(name) for name in collectives.COLLECTIVE_TABLES])])
+    yield from _tables([kernels.predictions(exchange.FAMILY)])
 
 
 def _serving(data: Path | None) -> Iterator[Points]:
@@ -101,6 +103,17 @@ def _energy(_: Path | None) -> Iterator[Points]:
                           *(side[family] for side in (done.predicted, done.measured, done.sigma)))  # fmt: skip
 
 
+def _inference(_: Path | None) -> Iterator[Points]:
+    done = inference.predictions()
+    for family, unit in inference.UNITS.items():
+        for split in ("calibration", "validation"):
+            # Rates and times of one family meet on one axis as rates.
+            mine = np.array([case.family == family and case.split == split for case in done.cases])
+            rate = np.array([case.kind not in inference.IN_SECONDS for case in done.cases])
+            predicted, measured = (np.where(rate, side, 1 / side) for side in (done.predicted, done.measured))
+            yield _points(family, split, unit, mine, predicted, measured, done.sigma)
+
+
 MAKERS: dict[str, Callable[[Path | None], Iterator[Points]]] = {
     "kernels": _kernels,
     "collectives": _collectives,
@@ -108,4 +121,5 @@ MAKERS: dict[str, Callable[[Path | None], Iterator[Points]]] = {
     "training": _training,
     "vision": _vision,
     "energy": _energy,
+    "inference": _inference,
 }

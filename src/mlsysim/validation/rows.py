@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..machine.chip import Chip
 from ..machine.collectives import PASSES, link_of, timer, wire_bytes
+from ..machine.exchange import FAMILY, exchange_operator
 from ..machine.operators import Operator, Operators
 from .data import Table
 
@@ -37,6 +38,8 @@ MOE = {
 SHORT = {"bfloat16": "bf16", "fp8": "fp8"}
 EAGER = {("gemm_fp8_block", "vllm")}
 """Families timed without a CUDA graph: the host's launches are part of the time."""
+LAUNCHERS = ("deepgemm", "flashinfer")
+"""Libraries that launch more, or less, than one kernel that quantises and one that multiplies."""
 MLA_DIMS = (192.0, 128.0, 512.0, 64.0)
 """Widths of DeepSeek's latent attention, which the tables measured: query-key, value, latent, rotary."""
 
@@ -53,6 +56,8 @@ class Group:
 
     def operator(self, operators: Operators) -> Operator:
         """These rows on a chip."""
+        if self.family == FAMILY:
+            return exchange_operator(operators.chip, *self.arguments)
         if self.family in PASSES:
             return collective_operator(operators.chip, *self.arguments)
         method = {"gemm": "gemm", "mla_generation": "generation_attention", "mla_context": "context_attention"}
@@ -63,10 +68,10 @@ class Group:
 
 def collective_operator(chip: Chip, kind: str, message: Any, ranks: Any, kernel: str) -> Operator:
     """A collective inside a node as an operator."""
-    link, switch = link_of(chip)
-    floor = wire_bytes(kind, message, ranks, switch) / link
+    link = link_of(chip)
+    floor = wire_bytes(kind, message, ranks, link.switch) / link.bandwidth
     run = timer(kernel)
-    return Operator(kind, lambda p: run(p, kind, message, ranks, link, switch), floor, kernel)
+    return Operator(kind, lambda p: run(p, kind, message, ranks, link), floor, kernel)
 
 
 def kernel_name(framework: str, source: str) -> str:
@@ -91,9 +96,15 @@ def gemm_groups(table: Table) -> Iterator[Group]:
     for (gpu, framework, dtype), rows in table.groups("gpu", "framework", "dtype"):
         part = table.where(rows)
         precision = GEMM[dtype]
-        family = {"w4a16": "gemm_w4a16", "w8a16": "gemm_w8a16"}.get(precision, f"gemm_{precision}")
-        kernel = f"{framework}_eager" if (family, framework) in EAGER else framework
-        yield Group(family, kernel, gpu, rows, (part["m"], part["n"], part["k"], precision))
+        family = f"gemm_{precision}"
+        if (family, framework) not in EAGER:
+            yield Group(family, framework, gpu, rows, (part["m"], part["n"], part["k"], precision))
+            continue
+        for (source,), inner in part.groups("kernel_source"):  # each library has its own launches
+            t = part.where(inner)
+            library = next((f"_{name}" for name in LAUNCHERS if source.lower().startswith(name)), "")
+            kernel = f"{framework}{library}_eager"
+            yield Group(family, kernel, gpu, rows[inner], (t["m"], t["n"], t["k"], precision))
 
 
 def context_groups(table: Table) -> Iterator[Group]:
@@ -192,8 +203,16 @@ def custom_groups(table: Table) -> Iterator[Group]:
     """All-reduce kernels of serving stacks."""
     for (gpu, framework, source), rows in table.groups("gpu", "framework", "kernel_source"):
         t = table.where(rows)
-        kernel = framework + ("_eager" if source.endswith("eager") else "_mnnvl" if "MNNVL" in source else "")
+        kernel = framework + ("_eager" if source.endswith("eager") else "")
         yield Group("all_reduce", kernel, gpu, rows, ("all_reduce", t["message_bytes"], t["num_gpus"], kernel))
+
+
+def exchange_groups(table: Table) -> Iterator[Group]:
+    """Dispatch and combine of experts."""
+    for (gpu, kernel, phase), rows in table.groups("gpu", "kernel_source", "phase"):
+        t = table.where(rows)
+        shape = (t["num_tokens"], t["hidden_size"], t["topk"], t["num_experts"], t["num_gpus"], t["num_nodes"])
+        yield Group(FAMILY, f"{kernel}/{phase}", gpu, rows, (phase, *shape, None, kernel))
 
 
 TABLES: dict[str, tuple[str, Callable[[Table], Iterator[Group]]]] = {
@@ -204,5 +223,6 @@ TABLES: dict[str, tuple[str, Callable[[Table], Iterator[Group]]]] = {
     "moe": ("moe", moe_groups),
     "nccl": ("nccl", nccl_groups),
     "custom_allreduce": ("custom_allreduce", custom_groups),
+    "moe_exchange": ("moe_exchange", exchange_groups),
 }
 """Tables by name, and how each splits into groups."""

@@ -6,7 +6,7 @@ What is done, and why, is told in ``docs/decisions/0008-measured-serving.md``.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Hardware, Models
-from ..errors import CatalogError, MLSysimError
+from ..errors import CatalogError
 from ..workloads.language import Layout
 from .data import FOLDER, Table, read_table
+from .serving_recipes import Asked, Setting, settings_of
 
 FILE = FOLDER / "serving" / "inferencex.csv.gz"
 FITTED = ("h100_sxm", "b200_sxm")
 """Systems whose rows stack parameters may be fitted on."""
+OPTIONAL = ("draft_tokens",)
+"""What a file of one's own may tell beside: tokens that each step drafts, 0 where there is no speculation."""
 NEEDED = (
     "framework", "model", "system", "precision", "mode", "isl", "osl", "concurrency", "tp_size", "ttft_ms", "tpot_ms",
 )  # fmt: skip
@@ -36,6 +39,17 @@ CHECKPOINTS = {
 """Formats that a label does not tell: scales found at run time, and the 4-bit experts that gpt-oss is published with."""
 NARROW_CACHE = {"trtllm": ("h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm", "gb200", "gb300"),
                 "sglang": ("b200_sxm", "b300_sxm", "gb200", "gb300")}  # fmt: skip
+PLAIN = "db-dump"
+"""Sources that hold runs without speculation only: each of their disaggregated rows stands in a plain list."""
+SPECULATIVE = (("trtllm", "1.2.0rc6.post3"),)
+"""Versions that published lists use for runs with speculation only; one token is drafted with data-parallel attention."""
+ORDINARY = (("trtllm", "1.2.0rc6.post2"),)
+"""Versions that they use for runs without."""
+DRAFTED = {"trtllm": 3.0, "sglang": 2.0, "vllm": 1.0}
+"""Tokens that recipes of a stack draft where speculation is on."""
+MOST_PLAIN = {("DeepSeek_V3", "b200_sxm", "sglang", "fp8", 8.0): 64.0}
+"""Highest concurrency in the plain lists of some systems, where that of lists with speculation is higher."""
+NO_WORKERS, TOTALS = "worker counts missing", "totals of disaggregated runs"
 NARROW_MODELS = ("Llama3_70B", "GPT_OSS_120B", "MiniMax_M2")
 """Models whose published vLLM recipes on Blackwell ask for an 8-bit cache."""
 
@@ -61,6 +75,18 @@ class Case:
     workers: tuple[float, float]
     campaign: str
     trouble: str
+    drafted: float = 0.0
+    settings: tuple[Setting, ...] = ()
+    listed: bool = False
+
+    @property
+    def variants(self) -> tuple[Case, ...]:
+        """The case under each setting that it may have been run with, the likeliest first."""
+        return tuple(
+            replace(self, prefill_layout=one.prefill_layout, layout=one.layout, workers=one.workers,
+                    drafted=one.drafted, settings=(one,))
+            for one in self.settings
+        )  # fmt: skip
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -74,6 +100,7 @@ class Case:
             self.cache,
             self.layout,
             self.prefill_layout,
+            bool(self.drafted),
         )
 
 
@@ -94,8 +121,71 @@ def table_of(path: Path = FILE) -> Table:
 @functools.lru_cache(maxsize=8)
 def cases(path: Path = FILE) -> tuple[Case, ...]:
     """Every row of a file."""
-    table = table_of(path)
-    return tuple(_case(table, number) for number in range(len(table)))
+    table = Table({name: column.astype(object) for name, column in table_of(path).columns.items()})  # of Python values
+    found = [_case(table, number) for number in range(len(table))]
+    plain = {_twin(table, case) for case in found if _source(table, case).startswith(PLAIN)}
+    return tuple(_settled(table, case, plain) for case in found)
+
+
+def _source(table: Table, case: Case) -> str:
+    return str(table["source"][case.row]) if "source" in table.columns else ""
+
+
+def _told_version(table: Table, case: Case) -> str:
+    return str(table["version"][case.row]).strip() if "version" in table.columns else ""
+
+
+def _twin(table: Table, case: Case) -> tuple[Any, ...]:
+    """What two runs have in common that differ in speculation alone."""
+    chips = case.layout.chips if case.mode == "agg" else 0.0
+    return (case.model, case.system, case.stack, case.precision, case.mode, case.nominal, case.concurrency, chips,
+            _told_version(table, case))  # fmt: skip
+
+
+def _settled(table: Table, case: Case, plain: set[tuple[Any, ...]]) -> Case:
+    """A case with every setting that it may have been run with."""
+    own = Setting(case.prefill_layout, case.layout, case.workers)
+    if not _model(case.model):
+        return replace(case, settings=(own,))
+    found, listed = _listed(table, case), True
+    if not found:
+        found, listed = _speculated(table, case, own), False
+    exported = not _source(table, case).startswith(PLAIN)
+    if not exported:
+        found = tuple(one for one in found if not one.drafted) or found
+    elif len({bool(one.drafted) for one in found}) > 1 and _twin(table, case) in plain:
+        found = tuple(one for one in found if one.drafted)  # the plain run is the other row
+    first = found[0]
+    return replace(case, layout=first.layout, prefill_layout=first.prefill_layout, workers=first.workers,
+                   drafted=first.drafted, settings=found, listed=listed)  # fmt: skip
+
+
+def _listed(table: Table, case: Case) -> tuple[Setting, ...]:
+    """What published lists say of a row whose own columns do not tell its workers."""
+    if case.trouble not in (NO_WORKERS, TOTALS):
+        return ()
+    names = ("tp_size", "tp_size", "moe_ep_size") if case.mode == "agg" else (
+        "prefill_tp_size", "decode_tp_size", "prefill_moe_ep_size")  # fmt: skip
+    prefill, decode, spread = (_number(table[name][case.row], 0.0) for name in names)
+    lengths = f"{case.nominal[0]:g}/{case.nominal[1]:g}"
+    return settings_of(Asked(case.model, case.system, case.stack, case.precision, _told_version(table, case), lengths,
+                             case.concurrency, (prefill, decode), spread))  # fmt: skip
+
+
+def _speculated(table: Table, case: Case, own: Setting) -> tuple[Setting, ...]:
+    """With and without speculation where a model has draft layers of its own and nothing tells whether they were used."""
+    told = _number(table["draft_tokens"][case.row]) if "draft_tokens" in table.columns else np.nan
+    if np.isfinite(told):
+        return (replace(own, drafted=float(told)),)
+    if not Models[case.model].si.mtp_layers or case.stack not in DRAFTED:
+        return (own,)
+    version = (case.stack, _told_version(table, case))
+    depth = DRAFTED[case.stack] if case.layout.data == 1 or case.mode == "disagg" else 1.0
+    on = replace(own, drafted=depth)
+    limit = MOST_PLAIN.get((case.model, case.system, case.stack, case.precision, float(case.layout.chips)), np.inf)
+    if version in SPECULATIVE or case.concurrency > limit:
+        return (on,)
+    return (own,) if version in ORDINARY else (own, on)
 
 
 def measured(table: Table, name: str) -> NDArray[np.float64]:
@@ -117,7 +207,7 @@ def _case(table: Table, number: int) -> Case:
     def size(name: str, default: float = 0.0) -> float:
         return _number(table[name][number], default) if name in table.columns else default
 
-    model = Models[text("model")].id if text("model") in Models else text("model")
+    model = _model(text("model")) or text("model")
     system, stack = text("system"), text("framework").lower()
     precision = text("precision").lower() or "bf16"
     checkpoint = CHECKPOINTS.get((model, precision), precision)
@@ -126,31 +216,31 @@ def _case(table: Table, number: int) -> Case:
     apart = text("mode") == "disagg"
     concurrency = size("concurrency")
     trouble = ""
-    if model not in Models:
+    if not _model(model):
         trouble = "model not in the catalog"
-    elif system not in Hardware:
+    elif not _device(system):
         trouble = "system not in the catalog"
     if apart:
-        prefiller, decoder = _layout(size, "prefill_"), _layout(size, "decode_")
+        prefiller, decoder = (_layout(*_codes(size, prefix)) for prefix in ("prefill_", "decode_"))
         workers = (size("prefill_num_workers"), size("decode_num_workers"))
         known = workers[0] > 0 and workers[1] > 0
         if not known:
-            trouble = trouble or "worker counts missing"
+            trouble = trouble or NO_WORKERS
             workers = (1.0, 1.0)
         if not concurrency > 0:
             trouble = trouble or "concurrency missing"
             concurrency = max(size("decode_batch_size", 1.0) * decoder.data * workers[1], 1.0)
     else:
         prefiller, workers = None, (1.0, 1.0)
-        decoder = _layout(size, "")
-        batch = size("batch_size") * decoder.data
+        decoder = _layout(*_codes(size, ""))
+        batches = [size("batch_size") * ranks for ranks in (decoder.data, max(size("attention_dp_size", 1.0), 1.0))]
         if not concurrency > 0:
             trouble = trouble or "concurrency missing"
-            concurrency = max(batch, 1.0)
-        elif batch > 0 and abs(batch / concurrency - 1) > 0.02:
+            concurrency = max(batches[0], 1.0)
+        elif batches[0] > 0 and min(abs(batch / concurrency - 1) for batch in batches) > 0.02:
             trouble = trouble or "concurrency and batch disagree"
         if decoder.ranks > 8:
-            trouble = trouble or "totals of disaggregated runs"
+            trouble = trouble or TOTALS
         if text("source").startswith(UNCLEAR):
             trouble = trouble or "load of a replica unclear"
     return Case(
@@ -171,11 +261,28 @@ def _cache(model: str, system: str, stack: str, precision: str) -> str:
     return "fp8" if narrow or recipe else "bf16"
 
 
-def _layout(size: Any, prefix: str) -> Layout:
+@functools.lru_cache(maxsize=4096)
+def _model(name: str) -> str:
+    """The catalog's id of a model; empty where there is none."""
+    return Models[name].id if name in Models else ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _device(name: str) -> bool:
+    """Whether the catalog has a system."""
+    return name in Hardware
+
+
+CODES = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "pp_size")
+
+
+def _codes(size: Any, prefix: str) -> tuple[float, ...]:
+    return tuple(max(size(prefix + name, 1.0), 1.0) for name in CODES)
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout(tp: float, dp: float, width: float, spread: float, pp: float) -> Layout:
     """The layout behind the codes, some of which are products of themselves."""
-    tp, dp = max(size(f"{prefix}tp_size", 1.0), 1.0), max(size(f"{prefix}attention_dp_size", 1.0), 1.0)
-    width, spread = max(size(f"{prefix}moe_tp_size", 1.0), 1.0), max(size(f"{prefix}moe_ep_size", 1.0), 1.0)
-    pp = max(size(f"{prefix}pp_size", 1.0), 1.0)
     if width == spread > 1 and tp == width * spread and dp == 1:  # tp 64 with experts 8 x 8: eight chips
         return Layout(spread, 1.0, 1.0, spread, pp)
     if width == spread > 1 and dp == width * spread and tp == 1:  # the same with data-parallel attention
@@ -193,8 +300,4 @@ def _layout(size: Any, prefix: str) -> Layout:
 
 def known(case: Case) -> bool:
     """Whether model and system are in the catalog."""
-    try:
-        Models[case.model], Hardware[case.system]
-    except MLSysimError:
-        return False
-    return True
+    return bool(_model(case.model)) and _device(case.system)

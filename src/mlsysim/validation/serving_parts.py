@@ -13,10 +13,13 @@ from ..catalog import Hardware, Models
 from ..catalog.stacks import Stacks
 from ..machine.measured import MeasuredMachine
 from ..machine.passes import Links
+from ..physics.transformer import speculative_tokens
 from ..solvers.load_parts import Load, Parts, parts_of
 from ..solvers.serving_engine import Engine, numerics_of
 from .serving_data import Case
 
+ACCEPTANCE = 0.7
+"""Probability that a drafted token is accepted: what ``ServingLoadModel`` takes unless told."""
 NIC = 50e9
 """One direction of the network of one GPU in these systems: 400 Gbit/s."""
 
@@ -52,14 +55,11 @@ def engine_of(
     return Engine(machine, model, stack, layout, numerics, Links(across=NIC), float(device.si.memory_capacity))
 
 
-def bundles(
-    cases: Sequence[Case], drafted: Sequence[float] | None = None, stacks: Mapping[str, Any] | None = None
-) -> list[Bundle]:
+def bundles(cases: Sequence[Case], stacks: Mapping[str, Any] | None = None) -> list[Bundle]:
     """Time the steps of all cases, those of one engine at once.
 
     Args:
         cases: rows
-        drafted: drafted tokens of each row, if any
         stacks: stacks that stand in for those of the catalog, by name
     """
     groups: dict[Any, list[int]] = {}
@@ -70,11 +70,11 @@ def bundles(
     for numbers in groups.values():
         mine = tuple(cases[number] for number in numbers)
         first = mine[0]
-        extra = np.zeros(len(mine)) if drafted is None else np.array([drafted[number] for number in numbers])
+        extra = np.array([case.drafted for case in mine])
         engine = engine_of(first, first.layout, machines, stacks)
         each = np.array([case.concurrency / case.workers[1] for case in mine])
         load = Load(np.maximum(each, 1.0), np.array([c.input for c in mine]), np.array([c.output for c in mine]),
-                    drafted=extra)  # fmt: skip
+                    drafted=extra, accepted=speculative_tokens(ACCEPTANCE, extra))  # fmt: skip
         budget = engine.stack.si.token_budget
         decode = parts_of(engine, load, budget)
         prefill, chips = decode, 1.0

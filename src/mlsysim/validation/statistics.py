@@ -46,15 +46,21 @@ def relative_error(predicted: Any, measured: Any) -> NDArray[np.float64]:
     return ratio - 1
 
 
-def coverage(predicted: Any, measured: Any, sigma: Any) -> float:
+def coverage(predicted: Any, measured: Any, sigma: Any, below: Any = None) -> float:
     """Share of the measurements inside the 90 % interval of the predictions; sigma is that of the log.
+
+    ``below`` is that of the lower side, where an unknown setting can only make the measurement smaller.
 
     Examples:
         >>> coverage(np.array([1.0, 1.0]), np.array([1.1, 2.0]), 0.1)
         0.5
+        >>> coverage(np.array([1.0, 1.0]), np.array([1.1, 0.6]), 0.1, below=0.5)
+        1.0
     """
-    inside = np.abs(np.log(np.asarray(measured) / predicted)) <= Z90 * np.asarray(sigma)
-    return float(np.mean(inside))
+    ratio = np.log(np.asarray(measured) / predicted)
+    return float(
+        np.mean((ratio <= Z90 * np.asarray(sigma)) & (ratio >= -Z90 * np.asarray(sigma if below is None else below)))
+    )
 
 
 def interval(predicted: Any, sigma: Any, share: float = 0.9) -> tuple[Any, Any]:
@@ -81,6 +87,7 @@ def score(
     roofline: Any = None,
     labels: Any = None,
     worst: int = 3,
+    below: Any = None,
 ) -> Score:
     """Sum up predictions; one that is not finite counts as not answered.
 
@@ -94,8 +101,12 @@ def score(
         roofline: the textbook prediction of the same rows
         labels: called with the number of a row, gives its description
         worst: rows with the largest errors to show
+        below: the same as sigma for the lower side, where it differs
     """
-    predicted, measured, sigma = (np.asarray(value, dtype=np.float64) for value in (predicted, measured, sigma))
+    below = sigma if below is None else below
+    predicted, measured, sigma, below = (
+        np.asarray(value, dtype=np.float64) for value in (predicted, measured, sigma, below)
+    )
     good = np.isfinite(predicted) & (predicted > 0) & (measured > 0)
     if not good.any():
         nothing = float("nan")
@@ -119,7 +130,7 @@ def score(
         median_abs_error=float(np.median(np.abs(error))),
         p90_abs_error=float(np.quantile(np.abs(error), 0.9)),
         bias=float(np.median(error)),
-        coverage90=coverage(predicted[good], measured[good], sigma[good]),
+        coverage90=coverage(predicted[good], measured[good], sigma[good], below[good]),
         roofline_median_abs_error=None if light is None else float(np.median(np.abs(light))),
         roofline_bias=None if light is None else float(np.median(light)),
         worst=tuple(shown),

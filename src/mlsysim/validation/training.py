@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ..errors import MLSysimError
 from ..solvers.training_step import TrainingStepModel
 from .statistics import Score, score
-from .training_rows import FILE, Case, cases
+from .training_cases import Case
+from .training_rows import FILE, cases
 
 FAMILIES = ("training_step_time", "training_memory")
-MEMORY_SIGMA = {"allocated": 0.06, "activations": 0.06, "states": 0.06, "reserved": 0.3, "device": 0.15}
+MEMORY_SIGMA = {"allocated": 0.03, "activations": 0.03, "states": 0.05, "reserved": 0.3, "device": 0.09}
 """Standard deviation claimed for the logarithm of memory, by counter: work space of kernels, rounding and cached blocks of
 the allocator, and contexts of libraries are hardly modelled."""
 

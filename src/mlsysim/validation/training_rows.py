@@ -9,70 +9,21 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..catalog import Hardware, Models, Systems
-from ..catalog.models import Transformer
-from ..catalog.systems import Fleet, Node
+from ..catalog import Hardware, Models
 from ..catalog.training_stacks import TrainingStacks
 from ..errors import MLSysimError
-from ..workloads.transformer import shape
+from ..machine.measured import MeasuredMachine
+from ..solvers.training_step_time import sustained
 from .data import FOLDER, read_table
+from .training_cases import Case, build, cut, device_of, gpt_flops, model_of, number, number_after, step_of
 
 FILE = FOLDER / "training" / "training.csv.gz"
-DOMAINS = {"GB200": 72, "GB300": 72}
-FABRICS = {"A100": "InfiniBand_HDR", "A100_40GB": "InfiniBand_HDR", "TPUv6": "ICI_v6e", "TPUv5p": "ICI_v5p"}
-DEVICES = {"GB300": "GB300", "GB200": "GB200", "B200": "B200", "H200-NVL": "", "H200": "H200", "H100": "H100",
-           "A100 SXM 40": "A100_40GB", "A100": "A100", "MI300X": "MI300X", "MI325X": "MI325X", "TPU v6e": "TPUv6",
-           "TPU v5p": "TPUv5p"}  # fmt: skip
-OTHERS = {"gpt3-175B": "GPT3", "GPT 174.6B": "GPT3", "GPT 175B": "GPT3", "GPT 529.6B": "Megatron_530B", "GPT 530B": "Megatron_530B",
-          "gpt3-1T": "Megatron_1T", "turing-530B": "Megatron_530B", "megatron-1T": "Megatron_1T", "llama2_70b_lora": "Llama2_70B",
-          "llama31_405b": "Llama3_405B", "llama3-70b": "Llama3_70B", "llama3-405b": "Llama3_405B", "llama3-8b": "Llama3_8B",
-          "deepseekv2": "DeepSeek_V2", "deepseekv3": "DeepSeek_V3", "mixtral-8x7b": "Mixtral_8x7B"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One configuration with what was measured: ``value`` in seconds a step or bytes a chip."""
-
-    row: str
-    source: str
-    family: str
-    value: float
-    hardware: str
-    regime: str
-    model: Any = field(repr=False)
-    fleet: Any = field(repr=False)
-    arguments: Mapping[str, Any] = field(repr=False)
-    counter: str = "allocated"
-    assumed: tuple[str, ...] = ()
-    trouble: str = ""
-    repeats: int = 1
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What makes two rows the same configuration."""
-        asked = {name: getattr(value, "id", value) for name, value in self.arguments.items()}
-        stack = self.arguments["stack"]
-        asked["stack"] = (stack.id, stack.si.gradient, stack.si.overlap_data)
-        fleet = self.fleet
-        chips = fleet.total_accelerators if isinstance(fleet, Fleet) else fleet.si.accelerators_per_node
-        plan = tuple(sorted((name, str(value)) for name, value in asked.items()))
-        kind = (self.source, self.family, self.counter, self.hardware)
-        return (*kind, self.model.id, float(self.model.si.layers), chips, plan)
-
-
-def number(text: Any, default: float | None = None) -> float | None:
-    """A number in a column, or the default where there is none."""
-    try:
-        found = float(text)
-    except (TypeError, ValueError):
-        return default
-    return default if np.isnan(found) else found
 
 
 @functools.lru_cache(maxsize=4)
@@ -98,125 +49,6 @@ def case_of(row: Mapping[str, str]) -> Case | None:
         return None if reader is None else reader(row)
     except (MLSysimError, ZeroDivisionError):
         return None
-
-
-def fleet_of(device: Any, chips: float) -> Any:
-    """So many chips in nodes (or racks) of the device, on the fabric such systems have."""
-    size = float(min(DOMAINS.get(device.id.split("_x")[0], 8), chips))
-    while chips % size:
-        size -= 1
-    link = device.si.link_bandwidth
-    node = Node(id=f"{device.id}_node", name=f"{size:g} x {device.id}", accelerator=device, accelerators_per_node=size,
-                link_bandwidth=link, link_latency=device.si.link_latency)  # fmt: skip
-    if chips <= size:
-        return node
-    fabric = Systems[FABRICS.get(device.id.split("_x")[0], "InfiniBand_NDR")]
-    return Fleet(
-        id=f"{device.id}_x{chips:g}", name=f"{chips:g} x {device.id}", node=node, count=chips / size, fabric=fabric
-    )
-
-
-def device_of(text: str) -> Any:
-    """The device that a row names."""
-    for mark, name in DEVICES.items():
-        if mark in text:
-            return Hardware[name or text]
-    return Hardware[text]
-
-
-def model_of(text: str) -> Any:
-    """The model that a row names."""
-    name = re.sub(r"_\(w.*MTP\)| \(w.*MTP\)", "", text)
-    found = Models[OTHERS.get(name, name)]
-    return found.replace(mtp_layers=0.0) if "w/o" in text else found
-
-
-def cut(model: Transformer, layers: float, dense_first: float = 0.0) -> Transformer:
-    """A model with fewer layers of the same kind."""
-    m, s = model.si, shape(model)
-    ends = m.vocab * m.hidden * (1.0 if m.tied_embeddings else 2.0)
-    each = (m.expert_ffn or 0.0) * m.mlp_matrices * m.hidden
-    shared = (m.shared_experts or 0.0) * each
-    old_dense = (m.layers - s.moe_layers) if s.moe_layers else 0.0
-    mlp = m.mlp_matrices * m.hidden * (m.ffn or 0.0)
-    attention = (m.parameters - ends - s.routed - s.moe_layers * shared - old_dense * mlp) / m.layers
-    if not s.moe_layers:
-        parameters = ends + attention * layers
-        return model.replace(layers=layers, parameters=parameters)
-    moe = layers - dense_first
-    own = ends + attention * layers + dense_first * mlp
-    return model.replace(layers=layers, first_dense_layers=dense_first, parameters=own + moe * (m.experts * each + shared),
-                         active_parameters=own + moe * (m.active_experts * each + shared), mtp_layers=0.0)  # fmt: skip
-
-
-def gpt_flops(layers: float, hidden: float, length: float, vocab: float, batch: float, passes: float) -> float:
-    """FLOPs of a step as Narayanan et al. (SC 2021, section 3) count: full attention, and recomputation if 4 passes."""
-    return (
-        24 * passes * batch * length * layers * hidden**2 * (1 + length / (6 * hidden) + vocab / (16 * layers * hidden))
-    )
-
-
-def build(row: Mapping[str, str], source: str, model: Any, device: Any, value: float, stack: Any, *, family: str = "training_step_time",
-          regime: str = "dense", assumed: tuple[str, ...] = (), trouble: str = "", counter: str = "allocated",
-          **more: Any) -> Case:  # fmt: skip
-    """A case with the columns that all sources share."""
-    chips = number(row["n_devices"]) or 1.0
-    ep = number(row["ep"], 1.0)
-    arguments: dict[str, Any] = {
-        "batch_size": number(row["batch_global"]), "microbatch_size": number(row["micro_batch"], 1.0), "tp_size": number(row["tp"], 1.0),
-        "pp_size": number(row["pp"], 1.0), "ep_size": ep, "cp_size": number(row["cp"], 1.0), "seq_len": number(row["input_len"]),
-        "precision": precision_of(row["precision"]), "stack": stack,
-    } | more  # fmt: skip
-    if ep is not None and ep > 1:
-        regime = "moe"
-    if device.si.vendor.lower() != "nvidia":
-        regime = "amd" if "AMD" in device.si.vendor.upper() else "tpu"
-    elif arguments["seq_len"] >= 32768:
-        regime = "long_context"
-    return Case(
-        row["id"],
-        source,
-        family,
-        value,
-        device.id.split("_x")[0],
-        regime,
-        model,
-        fleet_of(device, chips),
-        arguments,
-        counter,
-        assumed,
-        trouble,
-    )
-
-
-def precision_of(text: str) -> str:
-    """Format of the products of layers."""
-    word = text.lower()
-    if "nvfp4" in word:
-        return "nvfp4"
-    return "fp8" if "fp8" in word or "float8" in word else "bf16"
-
-
-def step_of(row: Mapping[str, str]) -> float:
-    """Seconds of a step from whatever a row states about speed."""
-    value, metric = float(row["value"]), row["metric"]
-    batch, length, chips = (
-        number(row["batch_global"]) or 0.0,
-        number(row["input_len"]) or 0.0,
-        number(row["n_devices"]) or 1.0,
-    )
-    if metric in ("train_iteration_time", "train_step_time", "train_step_time_median"):
-        return value
-    if metric == "train_throughput_per_gpu":
-        return batch * length / (chips * value)
-    if metric == "train_throughput_median":
-        return batch / value
-    raise MLSysimError(f"{row['id']}: no time of a step in {metric}")
-
-
-def _found(pattern: str, text: str) -> float | None:
-    hit = re.search(pattern, text)
-    return None if hit is None else float(hit.group(1))
 
 
 def megatron2021(row: Mapping[str, str]) -> Case:
@@ -267,10 +99,11 @@ def korthikanti(row: Mapping[str, str]) -> Case | None:
         recompute = next((word for word in ("full", "selective") if f"recompute={word}" in text), "none")
         shared = "seq" in row["id"]
         return build(row, "korthikanti22", model_of(row["model"]), Hardware["A100"], float(row["value"]) * 2**30,
-                     TrainingStacks["megatron2021"], family="training_memory", counter=kind,
-                     v_stages=_found(r"VP=(\d+)", text) or 1.0, activation_recomputation=recompute, sequence_parallel=shared)  # fmt: skip
-    return build(row, "korthikanti22", model, Hardware["A100"], step, TrainingStacks["megatron2021"],
-                 v_stages=_found(r"VP=(\d+)", text) or 1.0,
+                     TrainingStacks["megatron2022"], family="training_memory", counter=kind,
+                     v_stages=number_after(r"VP=(\d+)", text) or 1.0,
+                     activation_recomputation=recompute, sequence_parallel=shared)  # fmt: skip
+    return build(row, "korthikanti22", model, Hardware["A100"], step, TrainingStacks["megatron2022"],
+                 v_stages=number_after(r"VP=(\d+)", text) or 1.0,
                  activation_recomputation=recompute, sequence_parallel=recompute == "selective")  # fmt: skip
 
 
@@ -317,14 +150,14 @@ def foundry(row: Mapping[str, str]) -> Case:
 def bridge(row: Mapping[str, str]) -> Case:
     """NeMo's and Megatron-Bridge's tables."""
     text = row["parallelism_other"]
-    chunks = _found(r"VP=(\d+)", text) or 1.0
-    sharded = (_found(r"FSDP=(\d+)", text) or 0.0) > 1
+    chunks = number_after(r"VP=(\d+)", text) or 1.0
+    sharded = (number_after(r"FSDP=(\d+)", text) or 0.0) > 1
     pp = number(row["pp"], 1.0) or 1.0
     more: dict[str, Any] = {"v_stages": chunks if pp > 1 else 1.0, "zero_stage": 3 if sharded else 1}
     regime, source = "dense", "bridge" if row["id"].startswith("mbridge") else "nemo2407"
     trouble = ""
     if "LoRA" in text or "LoRA" in row["id"]:
-        more |= {"lora_rank": 32.0, "adapted": "attention" if source == "nemo2407" else "all"}
+        more |= {"lora_rank": 32.0, "adapted": "qkv"}  # as the performance recipes of both set target_modules
         regime = "lora"
     if "raw par" in row["notes"] and "_raw" in row["notes"]:
         trouble = "two configurations in one cell"
@@ -333,7 +166,8 @@ def bridge(row: Mapping[str, str]) -> Case:
     ep = number(row["ep"], 1.0) or 1.0
     if ep > 1 or sharded:
         regime = "fsdp" if sharded else "moe"
-    assumed = ("recomputation",) if ep > 1 else ("adapted matrices",) if regime == "lora" else ()
+    sinks = ("kernel of attention with sinks",) if "GPT_OSS" in row["model"] else ()
+    assumed = ("recomputation", *sinks) if ep > 1 else ("rank of the adapters",) if regime == "lora" else ()
     return build(row, source, model_of(row["model"]), device_of(row["hardware"]), step_of(row), TrainingStacks["nemo"], regime=regime,
                  trouble=trouble, assumed=assumed, **more)  # fmt: skip
 
@@ -346,8 +180,10 @@ def mlperf(row: Mapping[str, str]) -> Case | None:
     text = row["parallelism_other"]
     more: dict[str, Any] = {"zero_stage": 1, "precision": "fp8"}
     assumed: tuple[str, ...] = ()
-    if lora:
+    stack = TrainingStacks["nemo"]
+    if lora:  # rank and dropout of the benchmark's reference
         more |= {"lora_rank": 16.0, "adapted": "attention"}
+        stack = stack.replace(adapter_dropout=1.0)
     else:
         more["v_stages"] = 8.0
         assumed = ("eight chunks of each stage",)
@@ -355,26 +191,43 @@ def mlperf(row: Mapping[str, str]) -> Case | None:
         (number(row["tp"]) or 1.0) * (number(row["pp"], 1.0) or 1.0) * (number(row["cp"], 1.0) or 1.0)
     )
     steps = (number(row["batch_global"]) or 1.0) / ranks
-    more["microbatch_size"] = max(1.0, steps / (_found(r"grad_accum=(\d+)", text) or steps))
+    more["microbatch_size"] = max(1.0, steps / (number_after(r"grad_accum=(\d+)", text) or steps))
     return build(row, "mlperf-lora" if lora else "mlperf-405b", model_of(row["model"]), device_of(row["hardware"]), step_of(row),
-                 TrainingStacks["nemo"], regime="lora" if lora else "dense", assumed=assumed, **more)  # fmt: skip
+                 stack, regime="lora" if lora else "dense", assumed=assumed, **more)  # fmt: skip
+
+
+SIMUMAX_PRODUCTS = 0.495
+"""Share of the 16-bit peak that products of 4096 x 53248 x 16384 reach on SimuMax's own node, forward and for gradients of
+inputs: MooreThreads/SimuMax, configs/system/b200_bf16_ceperm.json (0.489, 0.497 and 0.501)."""
+
+
+@functools.lru_cache(maxsize=1)
+def simumax_products() -> float:
+    """How much slower products are on that node than the tables and a typical limit of power say."""
+    machine = MeasuredMachine(Hardware["B200"])
+    work, peak = 2 * 4096.0 * 53248.0 * 16384.0, machine.chip.peak("bf16")[0]
+    expected = work / machine.gemm(4096.0, 53248.0, 16384.0).time / peak / sustained(machine, Hardware["B200"].si.tdp)
+    return float(expected / SIMUMAX_PRODUCTS)
 
 
 def simumax(row: Mapping[str, str]) -> Case:
-    """Cut models on one 8-GPU node: nothing overlapped, nothing recomputed."""
+    """Cut models on one 8-GPU node: nothing overlapped, nothing recomputed, context ranks exchange heads (Ulysses).
+
+    The source measured the products of this node as well: large ones reach :data:`SIMUMAX_PRODUCTS` of the peak.
+    """
     name, layers = re.match(r"(\S+) cut to (\d+) layers", row["model"]).groups()  # type: ignore[union-attr]
     model = cut(model_of(name), float(layers), 1.0 if "deepseek" in name else 0.0)
-    stack = TrainingStacks["megatron"].replace(overlap_data=0.0, overlap_pipeline=0.0)
+    stack = TrainingStacks["megatron"].replace(overlap_data=0.0, overlap_pipeline=0.0, products=simumax_products())
     memory = row["metric"] == "peak_memory_per_gpu"
     value = float(row["value"]) * 2**30 if memory else step_of(row)
     return build(row, "simumax", model, Hardware["B200"], value, stack, family="training_memory" if memory else "training_step_time",
-                 zero_stage=1)  # fmt: skip
+                 zero_stage=1, context_parallel="ulysses")  # fmt: skip
 
 
 def bigscience(row: Mapping[str, str]) -> Case | None:
     """BigScience's notes on the way to BLOOM; 20 billion parameters with 80 layers contradict each other."""
     text = row["parallelism_other"]
-    sizes = {name: _found(rf"{name}=(\d+)", text) for name in ("hidden", "layers", "heads")}
+    sizes = {name: number_after(rf"{name}=(\d+)", text) for name in ("hidden", "layers", "heads")}
     if None in sizes.values() or "20B" in row["id"]:
         return None
     hidden, layers, heads = (float(size or 0) for size in sizes.values())
@@ -382,8 +235,14 @@ def bigscience(row: Mapping[str, str]) -> Case | None:
     model = Models["GPT3"].replace(hidden=hidden, layers=layers, heads=heads, kv_heads=heads, head_dim=hidden / heads, ffn=4 * hidden,
                                    vocab=250880.0, parameters=parameters)  # fmt: skip
     stack = TrainingStacks["deepspeed"]
+    if (
+        "bf16" in row["precision"]
+    ):  # DeepSpeed's optimizer for bf16 keeps gradients of a micro-batch, and their sum in 32 bits
+        stack = stack.replace(gradient_kept="6 B")
     memory = row["metric"] == "peak_memory_per_gpu"
-    more: dict[str, Any] = {"activation_recomputation": "full", "zero_stage": 1, "sequence_parallel": False}
+    # Jean Zay: four ports of 100 Gbit/s a node of eight
+    more: dict[str, Any] = {"activation_recomputation": "full", "zero_stage": 1, "sequence_parallel": False,
+                            "fabric": "OmniPath_100", "ports": 4.0}  # fmt: skip
     if memory:
         return build(
             row,
@@ -402,7 +261,11 @@ def bigscience(row: Mapping[str, str]) -> Case | None:
 
 
 def tpu(row: Mapping[str, str]) -> Case | None:
-    """MaxText recipes whose batch and length are in the row; what is recomputed is the recipe's own choice."""
+    """MaxText recipes whose batch and length are in the row.
+
+    Their ``custom`` policies keep the input of a layer, and most of them queries, keys and values (on the host); the rest is
+    computed again: tpu-recipes, training/trillium, workload details of Gemma3-12B and Llama3.1-70B.
+    """
     if (
         not number(row["batch_global"])
         or not number(row["input_len"])
@@ -411,8 +274,9 @@ def tpu(row: Mapping[str, str]) -> Case | None:
     ):
         return None
     model = model_of(row["model"].split("-MaxText")[0])
-    return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), TrainingStacks["jax"], assumed=("recomputation",),
-                 activation_recomputation="full" if "remat_policy=full" in row["parallelism_other"] else "selective",
+    return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), TrainingStacks["jax"],
+                 assumed=("queries, keys and values computed again",),
+                 activation_recomputation="full",
                  zero_stage=3)  # fmt: skip
 
 

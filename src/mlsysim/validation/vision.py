@@ -90,6 +90,7 @@ def seconds(case: Case, values: Mapping[str, float]) -> float:
     """Predicted time of a case with some parameters."""
     on, table = bound(case)
     kernels = (vision_kernels.operator_times(values, on, table) * table["count"]).sum()
+    kernels = on.limited(kernels, (table["flops"] * table["count"]).sum())
     launches = vision_kernels.kernels_of(values, table).sum()
     return float(kernels + exposed_dispatch_time(launches, on.host, kernels))
 

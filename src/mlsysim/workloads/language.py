@@ -8,7 +8,7 @@ in prefill. Numbers broadcast, so a sweep over batches or contexts is one list o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy as np
 from ..catalog.models import Transformer
 from ..physics import ssm
 from ..physics import transformer as eq
+from ..physics.choice import maximum, minimum
 from ..units import Count
-from .operators import Operator, larger, several, smaller
+from .operators import Operator, several
 from .transformer import softmax_layers
 
 VALUE_BYTES = {
@@ -99,6 +100,11 @@ class Work:
     new: Count
     context: Count
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is one pass, not a sweep of them."""
+        return isinstance(self.batch, float) and isinstance(self.new, float) and isinstance(self.context, float)
+
 
 def operators(
     model: Transformer, work: Work, layout: Layout, numerics: Numerics | None = None, evenness: Count = 1.0
@@ -117,6 +123,18 @@ def operators(
     return list(_Pass(model, work, layout, numerics or Numerics(), evenness).operators())
 
 
+def recurrent_operators(model: Transformer, work: Work, layout: Layout) -> list[Operator]:
+    """Those of the linear-attention and Mamba layers of a pass alone, without what joins them; in 16 bits."""
+    one, m = _Pass(model, work, layout, Numerics(), 1.0), model.si
+    found = list(one.delta_net(m.linear_layers)) if m.linear_layers else []
+    return found + (list(one.mamba(m.mamba_layers)) if m.mamba_layers else [])
+
+
+def index_operators(model: Transformer, work: Work, layout: Layout, layers: Count) -> list[Operator]:
+    """Those of the indexers of sparse attention alone; in 16 bits, scores in 8."""
+    return list(_Pass(model, work, layout, Numerics(), 1.0).index(layers))
+
+
 class _Pass:
     """Numbers that all operators of a pass share."""
 
@@ -126,7 +144,7 @@ class _Pass:
         self.evenness = evenness
         self.decode = work.phase == "decode"
         # A rank that has any sequence has a whole one; an average below one stays what it is.
-        self.sequences = larger(work.batch / layout.data, smaller(work.batch, 1.0))
+        self.sequences = maximum(work.batch / layout.data, minimum(work.batch, 1.0))
         self.tokens = self.sequences * work.new
         self.all_tokens = work.batch * work.new
 
@@ -162,7 +180,7 @@ class _Pass:
         self, name: str, layers: float, heads: float, kv_heads: float, dim: float, value: float, window: float
     ) -> Iterator[Operator]:
         m, a, t, layout = self.m, self.layout.attention, self.tokens, self.numerics
-        mine, kv = heads / a, larger(kv_heads / a, 1.0)  # too few key heads are copied
+        mine, kv = heads / a, maximum(kv_heads / a, 1.0)  # too few key heads are copied
         gate = mine * value if m.attention_gate else 0.0
         if m.o_lora_rank is not None:  # queries and outputs through narrow matrices, keys and values shared
             yield self.gemm(f"{name}_q_down", t, m.q_lora_rank, m.hidden, layout.attention, layers)
@@ -175,7 +193,7 @@ class _Pass:
             yield self._move(f"{name}_qk_norm", t * (mine + kv) * dim, layers, kind="norm")
         yield self._move(f"{name}_rope_cache", t * (mine * dim + kv * (dim + value)), layers)
         seen = np.inf if m.index_topk is None else m.index_topk
-        yield self.softmax(name, layers, mine, kv, dim, value, smaller(window, seen))
+        yield self.softmax(name, layers, mine, kv, dim, value, minimum(window, seen))
         if m.attention_gate:
             yield self._move(f"{name}_gate", t * mine * value, layers)
         if m.o_lora_rank is not None:
@@ -190,13 +208,13 @@ class _Pass:
         """The fused kernel that attends. Drafted tokens of a sequence read its cache once, as more heads of a group."""
         w, cache = self.work, VALUE_BYTES[self.numerics.cache]
         if self.decode:
-            read = smaller(w.context, window)
+            read = minimum(w.context, window)
             pairs = read * w.new
             flops = 2 * self.sequences * heads * (dim + value) * pairs
             kv = self.sequences * kv_heads * (dim + value) * read * cache
             kind, head_count = "attention_decode", heads * w.new
         else:
-            pairs = eq.attended_pairs(w.new, w.context, smaller(window, eq.EVERYTHING))
+            pairs = eq.attended_pairs(w.new, w.context, minimum(window, eq.EVERYTHING))
             flops = eq.attention_flops(pairs, self.sequences, 1.0, heads, dim, value)
             kv = self.sequences * kv_heads * (dim + value) * (w.context + w.new) * cache
             kind, head_count = "attention_context", heads
@@ -224,7 +242,7 @@ class _Pass:
         seen = np.inf if m.index_topk is None else m.index_topk
         if self.decode:
             yield self.gemm("latent_absorb_keys", t, heads * rank, nope, "bf16", layers)
-            read = smaller(w.context, seen)
+            read = minimum(w.context, seen)
             wide = 2 * rank + rope
             yield Operator(
                 "latent_attention", "mla", m=self.sequences, heads=heads * w.new, kv_heads=1.0, head_dim=rank,
@@ -237,7 +255,7 @@ class _Pass:
         else:
             yield self.gemm("latent_kv_up", t, heads * (nope + value), rank, number, layers)
             one = self.softmax("latent_attention", layers, heads, heads, nope + rope, value, seen)
-            yield replace(one, kind="mla")
+            yield one._replace(kind="mla")
         yield self.gemm("latent_o", t, m.hidden, heads * value, number, layers)
 
     def index(self, layers: float) -> Iterator[Operator]:
@@ -332,13 +350,13 @@ class _Pass:
         if spread:
             yield self.exchange("experts_dispatch", layers, width)
         local = m.experts / o.expert_parallel
-        reaching = larger(self.all_tokens * self.evenness, smaller(self.all_tokens, 1.0))
+        reaching = maximum(self.all_tokens * self.evenness, minimum(self.all_tokens, 1.0))
         active = local * eq.touched_experts(reaching, m.experts, top)
         rows = self.all_tokens * top / o.expert_parallel
         one = m.mlp_matrices * width * inner
         yield Operator(
             "experts", "moe", m=self.all_tokens, n=inner, k=width, experts=m.experts, topk=top,
-            groups=m.mlp_matrices, flops=2 * rows * one, weight_bytes=smaller(active, rows) * one * VALUE_BYTES[number],
+            groups=m.mlp_matrices, flops=2 * rows * one, weight_bytes=minimum(active, rows) * one * VALUE_BYTES[number],
             read_bytes=rows * width * ACTIVATION, write_bytes=rows * width * ACTIVATION, precision=number, count=layers,
             phase=self.work.phase, ranks=o.expert_parallel, active=active,
         )  # fmt: skip
@@ -354,8 +372,12 @@ class _Pass:
     def exchange(self, name: str, layers: float, width: float) -> Operator:
         """Tokens to the ranks of their experts, or back; a token goes once to each rank that wants it."""
         ranks = self.layout.ranks
-        targets = smaller(self.m.active_experts or 1.0, ranks)
-        return self.collective(name, "all_to_all", layers, self.tokens * targets * width * 1.5, ranks)
+        targets = minimum(self.m.active_experts or 1.0, ranks)
+        message = self.tokens * targets * width * 1.5
+        return Operator(name, "collective", m=self.tokens, k=width, experts=self.m.experts or 0.0,
+                        topk=self.m.active_experts or 1.0, precision="bf16", count=layers, phase=self.work.phase,
+                        collective="all_to_all", message=message, ranks=ranks, read_bytes=message,
+                        write_bytes=message)  # fmt: skip
 
     # -- the rest ------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,8 +30,7 @@ KINDS = (
 """Every kind of operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator of a pass; every number may be an array over batches, lengths or plans.
 
     A matrix product is ``y[m, n] = x[m, k] w[k, n]``. A convolution is the product that its unrolled form (im2col)
@@ -76,27 +73,6 @@ class Operator:
     def bytes(self) -> Any:
         """Bytes that one run reads and writes: weights, activations in, activations out."""
         return self.weight_bytes + self.read_bytes + self.write_bytes
-
-
-def larger(first: Any, second: Any) -> Any:
-    """The larger of two; plain numbers stay plain, which is several times faster than NumPy."""
-    if isinstance(first, float) and isinstance(second, float):
-        return first if first >= second else second
-    return np.maximum(first, second)
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """The smaller of two; plain numbers stay plain."""
-    if isinstance(first, float) and isinstance(second, float):
-        return first if first <= second else second
-    return np.minimum(first, second)
-
-
-def either(condition: Any, then: Any, other: Any) -> Any:
-    """One of two; plain numbers stay plain."""
-    if isinstance(condition, (bool, np.bool_)) and isinstance(then, float) and isinstance(other, float):
-        return then if condition else other
-    return np.where(condition, then, other)
 
 
 def several(ranks: Any) -> bool:
@@ -144,11 +120,10 @@ def columns(operators: Sequence[Operator]) -> dict[str, Any]:
         array([[1., 8.],
                [5., 5.]])
     """
-    names = [field.name for field in dataclasses.fields(Operator)]
-    numeric = [name for name in names if name not in TEXTS]
+    numeric = [name for name in Operator._fields if name not in TEXTS]
     shape = np.broadcast_shapes(*(np.shape(getattr(one, name)) for one in operators for name in numeric))
     table: dict[str, Any] = {}
-    for name in names:
+    for name in Operator._fields:
         values = [getattr(one, name) for one in operators]
         if name in TEXTS:
             table[name] = np.array(values, dtype=np.str_)

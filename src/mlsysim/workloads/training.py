@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from ..catalog import textbook
-from ..catalog.models import StateSpace, Transformer, Workload
-from ..errors import MissingFactError, UnsupportedWorkloadError
+from ..catalog.models import Recommender, StateSpace, Transformer, Workload
+from ..errors import MissingFactError
 from ..physics import is_recording
 from ..physics import training_memory as state
 from ..physics import transformer as eq
 from ..units import Bytes, Count, Flop
+from . import language
 from .passes import prefill_attention
-from .transformer import Shape, shape
+from .transformer import Shape, dense_layers, mixer_layers, shape, source_length
 
 BACKWARD = 2.0
 """FLOPs of a backward pass over those of the forward pass: gradients of inputs, and of weights."""
@@ -79,13 +80,12 @@ def work_of(model: Workload, tokens: Count) -> Work:
 def _work(model: Workload, tokens: Any) -> Work:
     if not isinstance(model, Transformer):
         return _other(model, tokens)
-    if model.architecture == "encoder_decoder":
-        raise UnsupportedWorkloadError(
-            f"training ranks split one stack of layers; {model.id} has an encoder and a decoder"
-        )
     m, s = model.si, shape(model)
     routed = s.routed * s.active_experts / s.experts
-    if model.architecture == "encoder":
+    reading: Any = 0.0
+    if model.architecture == "encoder_decoder":
+        attention, reading = _both(model, tokens)
+    elif model.architecture == "encoder":
         attention = sum(
             eq.attention_flops(tokens * tokens, 1.0, kind.layers, kind.heads, kind.query_dim, kind.value_dim)
             for kind in s.attention
@@ -97,7 +97,7 @@ def _work(model: Workload, tokens: Any) -> Work:
     return Work(
         model=model,
         shape=s,
-        linear=eq.linear_flops(s.active - routed, tokens),
+        linear=eq.linear_flops(s.active - routed, tokens) + reading,
         routed=eq.linear_flops(routed, tokens),
         attention=attention,
         layers=s.layers,
@@ -109,6 +109,24 @@ def _work(model: Workload, tokens: Any) -> Work:
     )
 
 
+def _both(model: Transformer, tokens: Any) -> tuple[Flop, Flop]:
+    """Attention of an encoder and a decoder, and the FLOPs of products for tokens that are only read.
+
+    An encoder without a length of its own reads as many tokens as the decoder writes.
+    """
+    m = model.si
+    source = source_length(m, tokens)
+    pairs = (
+        (source * source, m.encoder_layers),
+        (eq.attended_pairs(tokens, 0.0), m.decoder_layers),
+        (tokens * source, m.decoder_layers),
+    )
+    attention = sum(eq.attention_flops(n, 1.0, layers, m.heads, m.head_dim, m.head_dim) for n, layers in pairs)
+    projections = eq.attention_parameters(m.hidden, m.heads, m.kv_heads, m.head_dim)
+    encoder = m.encoder_layers * (projections + eq.mlp_parameters(m.hidden, m.ffn, m.mlp_matrices))
+    return attention, eq.linear_flops(encoder, source - tokens)
+
+
 _known = functools.lru_cache(maxsize=1024)(_work)
 
 
@@ -118,7 +136,11 @@ def _other(model: Workload, tokens: Any) -> Work:
     if parameters is None:
         raise MissingFactError(f"{model.id}: training needs a parameter count; pass model.replace(parameters=...)")
     forward = model.flops() * (tokens if isinstance(model, StateSpace) else 1.0)
-    return Work(model, None, forward, 0.0, 0.0, model.si.layers or 1.0, parameters, 0.0, 0.0, True, tokens)
+    tables: Any = 0.0
+    if isinstance(model, Recommender):  # its tables are spread over ranks as experts are
+        tables = (model.si.embedding_rows or 0.0) * (model.si.embedding_dim or 0.0)
+    layers = model.si.layers or 1.0
+    return Work(model, None, forward, 0.0, 0.0, layers, parameters - tables, tables, 0.0, True, tokens)
 
 
 def layer_activations(
@@ -141,7 +163,10 @@ def layer_activations(
         stored = _other_activations(work.model, value) * samples / work.layers
         return np.where(np.asarray(recompute) >= FULL, stored / 2, stored)[()], stored
     tokens = work.tokens / cp
-    kept = _without_scores(work, samples, tokens, tp, shards, value)
+    if work.model.architecture == "encoder_decoder":
+        kept = _of_both(work, samples, tokens, tp, shards, value)
+    else:
+        kept = _without_scores(work, samples, tokens, tp, shards, value)
     whole = kept
     if not fused:
         dropout = 1.0 if m.mlp_matrices == 2 else 0.0
@@ -176,13 +201,44 @@ def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards
         m.shared_expert_ffn if m.shared_expert_ffn is not None else (m.shared_experts or 0.0) * (m.expert_ffn or 0.0)
     )
     experts = (m.active_experts or 0.0) * (m.expert_ffn or m.ffn or 0.0) + shared
-    ffn = ((m.ffn or 0.0) * (layers - s.moe_layers) + experts * s.moe_layers) / layers * scale
-    held = state.gated_layer_activation_size(samples * tokens, m.hidden, heads, kv, width, ffn, tp, shards, value)
+    plain = dense_layers(m, s.moe_layers)
+    ffn = ((m.ffn or 0.0) * plain + experts * s.moe_layers) / layers * scale
+    hidden, recurrent = m.hidden, 0.0
+    if m.linear_layers or m.mamba_layers:
+        # fewer layers attend; a recurrence keeps what its products, convolution and scan write; a block is half a layer
+        mixers = mixer_layers(m)
+        others = (m.linear_layers or 0.0) + (m.mamba_layers or 0.0)
+        share = (mixers - others) / layers
+        heads, kv, beside = heads * share, kv * share, beside * share
+        hidden = hidden * (mixers + plain + s.moe_layers) / (2 * layers)
+        recurrent = _recurrent(work.model, samples, tokens, tp) * (value / 2) / layers
+    held = recurrent + state.gated_layer_activation_size(
+        samples * tokens, hidden, heads, kv, width, ffn, tp, shards, value
+    )
     held = held + beside if m.kv_lora_rank is not None else held
     if not s.moe_layers:
         return held
     copies = state.full_recompute_activation_size(tokens, samples, m.hidden, tp, value)
-    return held + 2 * copies * s.active_experts * s.moe_layers / layers  # tokens as sent to experts and as returned
+    return held + copies * s.active_experts * s.moe_layers / layers  # tokens as sent to experts and as returned
+
+
+def _recurrent(model: Any, samples: Count, tokens: Count, tp: Count) -> Bytes:
+    """What the recurrent layers of a model write on the way forward, but for their last product, in 16 bits."""
+    asked = language.Work("prefill", samples, tokens, 0.0)
+    found = language.recurrent_operators(model, asked, language.Layout(attention=tp))
+    return sum(o.write_bytes * o.count for o in found if not o.name.endswith("_out"))
+
+
+def _of_both(work: Work, samples: Count, tokens: Count, tp: Count, shards: Count, value: Bytes) -> Bytes:
+    """The mean over layers that read, and layers that write and attend twice."""
+    m = work.model.si
+    read = source_length(m, tokens)
+    encoder = _without_scores(work, samples, read, tp, shards, value)
+    decoder = _without_scores(work, samples, tokens, tp, shards, value)
+    across = state.gated_layer_activation_size(
+        samples * tokens, m.hidden / 2, m.heads, m.kv_heads, m.head_dim, 0.0, tp, shards, value
+    )
+    return (m.encoder_layers * encoder + m.decoder_layers * (decoder + across)) / work.layers
 
 
 def _other_activations(model: Workload, value: Bytes) -> Any:

@@ -7,17 +7,17 @@ layers of the model; a pipeline stage runs its share of them. Knows no device.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..catalog.models import Transformer
-from ..errors import UnsupportedWorkloadError
 from ..physics import transformer as eq
 from ..units import Bytes, Count
 from .operators import Operator
-from .transformer import shape, softmax_layers
+from .training_mixers import compressed, mixed
+from .transformer import dense_layers, mixer_layers, part_of, shape, softmax_layers, source_length
 
 FORWARD, BACKWARD, WEIGHTS = "forward", "backward", "weights"
 """Phases: the pass, gradients of inputs (with recurrences of attention), gradients of weights."""
@@ -29,6 +29,8 @@ BYTES = {"bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "tf32": 4.0, "fp8": 1.0, "fp8_st
 TILE = 128.0
 """Rows of a tile of a grouped product."""
 FUSED, UNFUSED = "fused", "unfused"
+ADAPTED = {"attention": ("qkv", "out"), "qkv": ("qkv",)}
+"""Products that have adapters, by name; all of them otherwise."""
 CONTEXTS = ("ring", "all_gather", "ulysses")
 """How context ranks exchange: blocks of keys and values round a ring (Liu et al., arXiv:2310.01889), all of them gathered
 before attention (Llama 3, arXiv:2407.21783, section 3.3.2), or heads for tokens and back (Ulysses, arXiv:2309.14509)."""
@@ -45,6 +47,7 @@ class Style:
     loss: Bytes = 12.0
     adapter_rank: Any = None
     adapters: str = "all"
+    adapter_dropout: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +77,6 @@ class Share:
         return self.tp if self.sequence_parallel else 1.0
 
 
-def trainable(model: Any) -> Transformer:
-    """The model, if its layers are of the kinds written here.
-
-    Raises:
-        UnsupportedWorkloadError: not a decoder or encoder of softmax attention
-    """
-    if not isinstance(model, Transformer) or model.architecture == "encoder_decoder":
-        raise UnsupportedWorkloadError(
-            f"measured training knows stacks of softmax attention; {model.id} is none; pass an efficiency such as 0.4"
-        )
-    m = model.si
-    if m.mamba_layers or m.linear_layers or m.compressed_layers is not None or m.index_layers:
-        raise UnsupportedWorkloadError(
-            f"measured training has no operators for the recurrent, compressed or indexed layers of {model.id}; "
-            "pass an efficiency such as 0.4"
-        )
-    return model
-
-
 def layer_operators(model: Transformer, share: Share, style: Style) -> list[Operator]:
     """Operators of all layers, without embedding and logits."""
     return list(_Layers(model, share, style).every())
@@ -108,19 +92,40 @@ class _Layers:
         self.m: Any = model.si
         self.model, self.share, self.style = model, share, style
         self.frozen = style.adapter_rank is not None
-        extra = self.m.mtp_layers or 0.0
-        self.layers = self.m.layers + extra
+        self.extra = self.m.mtp_layers or 0.0
+        self.layers = self.m.layers + self.extra
         moe = shape(model).moe_layers
-        self.moe_layers = moe + (extra if moe else 0.0)
-        self.dense_layers = self.layers - self.moe_layers
+        self.moe_layers = moe + (self.extra if moe else 0.0)
+        plain = dense_layers(self.m, moe)
+        self.dense_layers = plain + (0.0 if moe else self.extra)
+        # a Mamba hybrid counts its MLPs as layers of their own, so a layer may be one block instead of two
+        self.mixers = mixer_layers(self.m) + self.extra
+        self.blocks = self.mixers + self.dense_layers + self.moe_layers
 
     def every(self) -> Iterator[Operator]:
+        if self.model.architecture == "encoder_decoder":
+            yield from self.both()
+            return
         yield from self.attention()
         yield from self.around()
-        if self.dense_layers:
+        if self.dense_layers and self.m.ffn:
             yield from self.mlp("mlp", self.m.ffn, self.dense_layers)
         if self.moe_layers:
             yield from self.experts()
+
+    def both(self) -> Iterator[Operator]:
+        """An encoder that reads, and a decoder that attends to what it writes and to what was read."""
+        m, s = self.m, self.share
+        read = replace(s, length=source_length(m, s.length))
+        yield from _Layers(part_of(self.model, "encoder"), read, self.style).every()
+        decoder = _Layers(part_of(self.model, "transformer"), s, self.style)
+        yield from decoder.every()
+        count, mine, keys = m.decoder_layers, m.heads / s.tp, np.maximum(m.kv_heads / s.tp, 1.0)[()]
+        yield from self.linear("q", s.tokens, mine * m.head_dim, m.hidden, count)
+        yield from self.linear("kv", read.tokens, 2 * keys * m.head_dim, m.hidden, count)
+        yield from decoder.crossed(count, read, mine, keys)
+        yield from self.linear("out", s.tokens, m.hidden, mine * m.head_dim, count)
+        yield from decoder.wrapped(count, count)
 
     def head(self) -> Iterator[Operator]:
         m, s = self.m, self.share
@@ -136,20 +141,26 @@ class _Layers:
 
     def attention(self) -> Iterator[Operator]:
         m, s = self.m, self.share
-        t, layers = s.tokens, self.layers
-        if m.kv_lora_rank is not None:
-            yield from self.latent(layers)
-            return
+        t = s.tokens
         kinds = softmax_layers(m)
-        full = kinds.full + (m.mtp_layers or 0.0)
+        full = kinds.full + self.extra
+        yield from mixed(self)
+        if m.compressed_layers is not None:
+            yield from compressed(self)
+            return
+        if m.kv_lora_rank is not None:
+            yield from self.latent(full)
+            return
+        chosen = eq.EVERYTHING if m.index_topk is None else m.index_topk
         for count, window, heads, kv, dim in (
-            (full, eq.EVERYTHING, m.heads, m.kv_heads, m.head_dim),
+            (full, chosen, m.heads, m.kv_heads, m.head_dim),
             (kinds.windowed, kinds.window, kinds.heads, kinds.kv_heads, kinds.head_dim),
         ):
             if not count:
                 continue
             mine, keys = heads / s.tp, np.maximum(kv / s.tp, 1.0)[()]
-            yield from self.linear("qkv", t, (mine + 2 * keys) * dim, m.hidden, count)
+            gate = mine * dim if m.attention_gate else 0.0
+            yield from self.linear("qkv", t, (mine + 2 * keys) * dim + gate, m.hidden, count)
             yield from self.scores(count, window, mine, keys, dim, dim)
             yield from self.linear("out", t, m.hidden, mine * dim, count)
             if m.positions is None:  # rotary positions
@@ -169,7 +180,7 @@ class _Layers:
             yield from self.linear("q", t, heads * dim, m.hidden, layers)
         yield from self.linear("kv_down", t, m.kv_lora_rank + rope, m.hidden, layers)
         yield from self.linear("kv_up", t, heads * (nope + value), m.kv_lora_rank, layers)
-        yield from self.scores(layers, eq.EVERYTHING, heads, heads, dim, value)
+        yield from self.scores(layers, m.index_topk or eq.EVERYTHING, heads, heads, dim, value)
         yield from self.linear("out", t, m.hidden, heads * value, layers)
         moved = 2 * VALUE * t * (2 * heads * dim + m.kv_lora_rank + (m.q_lora_rank or 0.0))
         for phase in (FORWARD, BACKWARD):
@@ -181,13 +192,14 @@ class _Layers:
         cached = (s.length - new) / 2  # a balanced share of a causal triangle
         fused = self.style.attention == FUSED
         if fused:
-            kind = "attention_context" if self.m.kv_lora_rank is None else "mla"
+            latent = self.m.kv_lora_rank is not None
             pairs = eq.attended_pairs(new, cached, window)
-            work = eq.attention_flops(pairs, s.samples, 1.0, heads, dim, value)
-            for phase in (FORWARD, BACKWARD):
-                yield Operator("attention", kind, m=s.samples, heads=heads, kv_heads=keys, head_dim=dim, value_dim=value,
-                               query_tokens=new, context=cached, window=window, precision="bf16", count=count,
-                               flops=work * (1.0 if phase == FORWARD else 2.5), phase=phase)  # fmt: skip
+            # in an encoder a token sees those after it too; kernels of latent attention were timed without a window
+            times = 2.0 if self.model.architecture == "encoder" else 1.0
+            if latent and window < eq.EVERYTHING:
+                times = pairs / eq.attended_pairs(new, cached)
+            yield from self.attended("mla" if latent else "attention_context", count * times, pairs, heads, keys, dim, value,
+                                     new, cached, window)  # fmt: skip
         else:
             rows = s.samples * heads * new
             scores = rows * s.length
@@ -201,6 +213,23 @@ class _Layers:
             yield self.moved("softmax", scores * (6.0 + drop), count, BACKWARD, 1.0, 2.0)
         if np.any(np.asarray(s.cp) > 1):  # partial results of the ring are rescaled and added in 32 bits
             yield from self.exchanged(count, heads, keys, dim, value)
+
+    def crossed(self, count: Count, read: Share, heads: Any, keys: Any) -> Iterator[Operator]:
+        """Attention of a decoder to all that its encoder read."""
+        new, dim = self.share.length / self.share.cp, self.m.head_dim
+        yield from self.attended("attention_context", count, new * read.length, heads, keys, dim, dim, new,
+                                 np.maximum(read.length - new / 2, 0.0)[()], eq.EVERYTHING)  # fmt: skip
+
+    def attended(
+        self, kind: str, count: Any, pairs: Any, heads: Any, keys: Any, dim: Any, value: Any, new: Any, cached: Any,
+        window: Any,
+    ) -> Iterator[Operator]:  # fmt: skip
+        """A fused kernel, and its backward pass of five products where it has two."""
+        work = eq.attention_flops(pairs, self.share.samples, 1.0, heads, dim, value)
+        for phase, times in ((FORWARD, 1.0), (BACKWARD, 2.5)):
+            yield Operator("attention", kind, m=self.share.samples, heads=heads, kv_heads=keys, head_dim=dim,
+                           value_dim=value, query_tokens=new, context=cached, window=window, precision="bf16", count=count,
+                           flops=work * times, phase=phase)  # fmt: skip
 
     def exchanged(self, count: Count, heads: Any, keys: Any, dim: Any, value: Any) -> Iterator[Operator]:
         """What context ranks hand each other for attention."""
@@ -221,23 +250,26 @@ class _Layers:
                 yield self.collective("ring", "p2p", (s.cp - 1) * count * times, block, s.cp, phase)
 
     def around(self) -> Iterator[Operator]:
-        """Norms, residual additions, dropout, and the collectives around the two halves of a layer."""
+        """Norms, residual additions, dropout, and the collectives around the blocks of all layers."""
+        s = self.share
+        yield from self.wrapped(self.blocks, self.blocks - self.moe_layers * np.where(np.asarray(s.etp) > 1, 0.0, 1.0))
+
+    def wrapped(self, blocks: Count, exchanging: Count) -> Iterator[Operator]:
+        """What stands around so many blocks; experts that tensor ranks do not split exchange tokens instead."""
         m, s = self.m, self.share
         values = s.tokens * m.hidden / s.whole
         drop = 2.0 if self.style.dropout else 0.0
-        # two norms: read and write; two additions: two reads and a write
-        yield self.moved("norm", 2 * VALUE * values, 2 * self.layers, FORWARD)
-        yield self.moved("residual", (3 * VALUE + drop / 2) * values, 2 * self.layers, FORWARD)
-        yield self.moved("norm", 3 * VALUE * values, 2 * self.layers, BACKWARD)
-        yield self.moved("residual", (3 * VALUE + drop / 2) * values, 2 * self.layers, BACKWARD)
+        # a norm: read and write; an addition: two reads and a write
+        yield self.moved("norm", 2 * VALUE * values, blocks, FORWARD)
+        yield self.moved("residual", (3 * VALUE + drop / 2) * values, blocks, FORWARD)
+        yield self.moved("norm", 3 * VALUE * values, blocks, BACKWARD)
+        yield self.moved("residual", (3 * VALUE + drop / 2) * values, blocks, BACKWARD)
         if not np.any(np.asarray(s.tp) > 1):
             return
         message = s.tokens * m.hidden * VALUE
-        # experts that tensor ranks do not split exchange tokens instead
-        count = 2 * self.layers - self.moe_layers * np.where(np.asarray(s.etp) > 1, 0.0, 1.0)
         for phase in (FORWARD, BACKWARD):
             for kind in ("all_gather", "reduce_scatter") if s.sequence_parallel else ("all_reduce",):
-                yield self.collective("tensor", kind, count, message, s.tp, phase)
+                yield self.collective("tensor", kind, exchanging, message, s.tp, phase)
 
     def mlp(self, name: str, ffn: Any, count: Count) -> Iterator[Operator]:
         m, s = self.m, self.share
@@ -258,6 +290,9 @@ class _Layers:
         mine = s.tokens / np.where(np.asarray(s.etp) > 1, 1.0, s.tp)[()]  # a rank sends its share of the sequence
         yield self.product("router", mine, m.experts, m.hidden, count, FORWARD, "bf16", 0.0)
         width = m.expert_hidden or m.hidden
+        if m.expert_hidden is not None:  # experts work on a narrower stream
+            yield from self.linear("experts_narrow", mine, width, m.hidden, count, adapters=False)
+            yield from self.linear("experts_wide", mine, m.hidden, width, count, adapters=False)
         pairs = mine * m.active_experts
         # Balanced experts as grouped products: each expert's rows fill whole tiles; weights are read by every expert.
         local = np.maximum(m.experts / s.ep, 1.0)[()]
@@ -292,14 +327,18 @@ class _Layers:
         yield self.product(name, m, k, n, count, BACKWARD, form, 1.0)
         if not self.frozen:
             yield self.product(name, n, k, m, count, WEIGHTS, still, 0.0)
-        elif adapters and (self.style.adapters == "all" or name in ("qkv", "out")):
+            if BYTES.get(form, 2.0) < VALUE:
+                # narrow formats scale or store both operands once more, the other way round
+                yield self.moved(name, BYTES[form] * (m * k + m * n), count, WEIGHTS, 1.0)
+        elif adapters and name in ADAPTED.get(self.style.adapters, (name,)):
             rank = self.style.adapter_rank
             for phase in (FORWARD, BACKWARD, WEIGHTS):
                 yield self.product("adapter", m, rank, k, count, phase, "bf16", 0.0)
                 yield self.product("adapter", m, n, rank, count, phase, "bf16", 0.0)
-            # dropout of the input, and adding the outputs; likewise backward
-            yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, FORWARD, 1.0, 2.0)
-            yield self.moved("adapter", 5.0 * m * k + 6.0 * m * n, count, BACKWARD, 1.0, 2.0)
+            # the input dropped out; outputs added forward, gradients of the input backward
+            drop = 5.0 * m * k if self.style.adapter_dropout else 0.0
+            yield self.moved("adapter", drop + 6.0 * m * n, count, FORWARD, 1.0, 2.0)
+            yield self.moved("adapter", drop + 6.0 * m * k, count, BACKWARD, 1.0, 2.0)
 
     def product(
         self, name: str, m: Any, n: Any, k: Any, count: Any, phase: str, number: str, weights: float

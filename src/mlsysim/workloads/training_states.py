@@ -91,6 +91,8 @@ def footprint(
         first = last = microbatches
     elif schedule == "dualpipe":  # both directions together (DeepSeek-V3, table 2)
         first = last = np.minimum(microbatches, pp + 1)
+    elif schedule == "zero-bubble":  # every stage keeps as many, for gradients of weights put off (Qi et al., 2024)
+        last = first
     at_work = np.where(level >= FULL, whole, 0.0)
     logits = tokens * m.vocab / tp * recipe.logit
     # the gradient of the largest matrix in 16 bits, and its copy in 32 before it is added up; shards gathered for use

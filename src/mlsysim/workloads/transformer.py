@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from ..catalog.models import Transformer
+from ..catalog.models import StateSpace, Transformer
 from ..physics import is_recording, ssm
 from ..physics import transformer as eq
 from ..units import Count
@@ -119,6 +119,52 @@ def softmax_layers(m: Any) -> Softmax:
         head_dim=head_dim,
         value_dim=m.v_head_dim or head_dim,
     )
+
+
+def mixer_layers(m: Any) -> float:
+    """Layers in which tokens meet: softmax attention, linear attention, Mamba."""
+    softmax = m.attention_layers if m.attention_layers is not None else m.layers
+    if m.compressed_layers is not None:
+        softmax = m.layers
+    return float(softmax + (m.linear_layers or 0.0) + (m.mamba_layers or 0.0))
+
+
+def dense_layers(m: Any, moe_layers: float) -> float:
+    """Layers with a plain MLP. A Mamba hybrid names them; elsewhere every layer without experts has one."""
+    if m.mlp_layers is not None:
+        return float(m.mlp_layers)
+    return 0.0 if m.mamba_layers else float(m.layers - moe_layers)
+
+
+def source_length(m: Any, length: Any) -> Any:
+    """Tokens that the encoder of an encoder-decoder model reads: its own fixed number, else as many as are written."""
+    return length if m.encoder_context is None else m.encoder_context + 0.0 * length
+
+
+def part_of(model: Transformer, architecture: str) -> Transformer:
+    """The encoder or the decoder (``transformer``) of a model that has both, as a stack of layers of its own."""
+    return _known_part(model, architecture)
+
+
+@functools.lru_cache(maxsize=256)
+def _known_part(model: Transformer, architecture: str) -> Transformer:
+    layers = model.encoder_layers if architecture == "encoder" else model.decoder_layers
+    return model.replace(architecture=architecture, layers=layers)
+
+
+@functools.lru_cache(maxsize=256)
+def as_transformer(model: StateSpace) -> Transformer:
+    """A Mamba model as a stack whose layers are all Mamba and that has no other."""
+    m = model.si
+    inner = m.ssm_heads * m.ssm_head_dim if m.ssm_heads is not None else m.ssm_expand * m.hidden
+    width = m.ssm_head_dim or min(64.0, inner)
+    heads = inner / width
+    return Transformer(
+        id=model.id, name=model.name, architecture="transformer", parameters=m.parameters, layers=m.layers, hidden=m.hidden,
+        heads=heads, kv_heads=heads, head_dim=width, vocab=m.vocab or 1.0, ffn=inner, tied_embeddings=True,
+        attention_layers=0.0, mlp_layers=0.0, mamba_layers=m.layers, conv_kernel=m.conv_kernel, ssm_state=m.ssm_state,
+        ssm_heads=m.ssm_heads, ssm_head_dim=m.ssm_head_dim, ssm_groups=m.ssm_groups, ssm_expand=m.ssm_expand, dt_rank=m.dt_rank,
+    )  # fmt: skip
 
 
 def _attention(m: Any) -> tuple[tuple[Attention, ...], tuple[Cache, ...]]:
@@ -295,13 +341,10 @@ def _mamba(m: Any) -> Any:
 
 def _mlps(m: Any) -> Any:
     moe_layers = _moe_layers(m)
-    dense_layers = m.mlp_layers
-    if dense_layers is None:
-        # a Mamba hybrid names its MLP layers; elsewhere every layer without experts has one
-        dense_layers = 0.0 if m.mamba_layers else m.layers - moe_layers
-    count = dense_layers * eq.mlp_parameters(m.hidden, m.ffn or 0.0, m.mlp_matrices)
+    plain = dense_layers(m, moe_layers)
+    count = plain * eq.mlp_parameters(m.hidden, m.ffn or 0.0, m.mlp_matrices)
     if m.bias:
-        count += dense_layers * ((m.mlp_matrices - 1) * (m.ffn or 0.0) + m.hidden)
+        count += plain * ((m.mlp_matrices - 1) * (m.ffn or 0.0) + m.hidden)
     if moe_layers:
         width = m.expert_hidden or m.hidden
         expert = eq.mlp_parameters(width, m.expert_ffn, m.mlp_matrices)
