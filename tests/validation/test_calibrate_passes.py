@@ -95,8 +95,10 @@ def test_runs_of_vllm_bench_are_decode_steps_with_the_batch_of_littles_law(tmp_p
 def test_planted_passes_are_found_again(tmp_path):
     batches = np.array([1.0, 4, 16, 64])
     answer = ServingModel().solve("Llama3_8B", "A100", seq_len=1024, batch_size=batches, efficiency="measured")
+    products = sum(row["time"].m for row in answer.breakdown() if row["kind"] == "gemm")
+    planted = answer.si.itl + 0.4 * products  # what these points can be laid to: everything else is not fitted
     path = tmp_path / "passes.csv"
-    lines = [f"decode,{b:g},1,1024,{t}" for b, t in zip(batches, answer.si.itl * 1.3, strict=True)]
+    lines = [f"decode,{b:g},1,1024,{t}" for b, t in zip(batches, planted, strict=True)]
     path.write_text("phase,batch,tokens,context,time_s\n" + "\n".join(lines) + "\n")
     try:
         calibrate_device(path, "A100", tmp_path, model="Llama3_8B")
@@ -104,7 +106,7 @@ def test_planted_passes_are_found_again(tmp_path):
         again = ServingModel().solve("Llama3_8B", "A100", seq_len=1024, batch_size=batches, efficiency="measured")
     finally:
         efficiency.forget()
-    assert again.si.itl / answer.si.itl == pytest.approx(1.3, rel=0.05)
+    assert again.si.itl == pytest.approx(planted, rel=0.05)
 
 
 @pytest.mark.parametrize(
