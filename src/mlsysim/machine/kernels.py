@@ -118,7 +118,7 @@ def gemm(
         height = np.where(np.less_equal(m, p["turn"]), p["least"], p["most"])[..., None]
         width = np.where(np.less_equal(m, p["least"]), p["narrow"], p["columns"])[..., None]
         only = Tiles.of(height, width, np.ones(1))
-        return _finished(p, c, m, k, _best_tile(p, c, m, n, k, peak, operand, only), operand, quantise)
+        return finished(p, c, m, k, _best_tile(p, c, m, n, k, peak, operand, only), operand, quantise)
     every = WHOLE if p.get("splits", 16.0) == 1 else ALL
     many = np.asarray(m) * n >= WAVES_OF_LARGE * c.cores * 128 * 128
     if many.ndim == 0:
@@ -130,7 +130,7 @@ def gemm(
         if rows.size * len(every.rows) <= TRIED:
             tried, mixed = (LARGE, None) if many.all() else (every, many)
             best = _best_tile(p, c, rows, columns, depth, peak, operand, tried, mixed)
-            return _finished(p, c, m, k, best, operand, quantise)
+            return finished(p, c, m, k, best, operand, quantise)
         best = np.empty(rows.shape)
         for mine, tried in ((many, LARGE), (~many, every)):
             if not mine.any():
@@ -141,10 +141,10 @@ def gemm(
                 _best_tile(p, c, a[i : i + size], b[i : i + size], d[i : i + size], peak, operand, tried)
                 for i in range(0, len(a), size)
             ])  # fmt: skip
-    return _finished(p, c, m, k, best, operand, quantise)
+    return finished(p, c, m, k, best, operand, quantise)
 
 
-def _finished(
+def finished(
     p: Parameters, c: Chip, m: Any, k: Any, best: Any, operand: tuple[float, float, float], quantise: float
 ) -> NDArray[np.float64]:
     """The time of a product with that of quantising its operand, and no less than launches from the host allow."""
@@ -185,19 +185,19 @@ def _best_tile(
     if deep.size < WORTH_BOUNDING or all_able:
         time = tiles.gemm_time(p["launch"], math, feed, memory, sharpness, waves, p["wave"], reduction)
         return np.asarray((time if all_able else np.where(deep, time, np.inf)).min(axis=-1))
-    # What overlaps takes between its longest part and 2^(1/q) times that, so most tiles cannot be the best one; the
-    # powers, which cost most, are worked out for the few that can.
-    longest = np.maximum(np.maximum(math, feed), memory)
-    least = np.where(deep, longest + (waves * p["wave"] + reduction), np.inf)
-    most = (least + (2 ** (1 / sharpness) - 1) * longest).min(axis=-1, keepdims=True)
+    # What overlaps takes between its longer part and that with a share of the shorter one (the norm is convex), so most
+    # tiles cannot be the best one; the powers, which cost most, are worked out for the few that can.
+    busy = np.maximum(math, feed)
+    least = np.where(deep, np.maximum(busy, memory) + (waves * p["wave"] + reduction), np.inf)
+    most = (least + (2 ** (1 / sharpness) - 1) * np.minimum(busy, memory)).min(axis=-1, keepdims=True)
     able = np.flatnonzero(least <= most * (1 + 1e-9))
-    able_math, able_feed, able_memory, able_waves = (
+    able_busy, able_memory, able_waves = (
         (part if part.shape == least.shape else np.broadcast_to(part, least.shape)).ravel()[able]
-        for part in (math, feed, memory, waves)
+        for part in (busy, memory, waves)
     )
     least.fill(np.inf)
     least.ravel()[able] = tiles.gemm_time(
-        p["launch"], able_math, able_feed, able_memory, sharpness, able_waves, p["wave"],
+        p["launch"], able_busy, able_busy, able_memory, sharpness, able_waves, p["wave"],
         reduction[able % len(reduction)],
     )  # fmt: skip
     return np.asarray(least.min(axis=-1))

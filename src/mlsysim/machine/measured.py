@@ -25,7 +25,8 @@ from ..units import Seconds
 from . import collectives
 from .chip import Chip, chip_of
 from .exchange import NORMAL, exchange_operator
-from .operators import Operator, Operators, kv_bytes, numbers
+from .operators import Operator, Operators, Product, kv_bytes, numbers
+from .products import Weights
 
 STACKS = ("ideal", "vllm", "trtllm", "sglang")
 EDGES_LIST = [10e-6, 100e-6]
@@ -53,7 +54,7 @@ class Timing(NamedTuple):
 class MeasuredMachine:
     """One device as kernels find it; all arguments may be arrays and broadcast."""
 
-    __slots__ = ("_cache", "_fits", "_library", "chip", "families", "operators", "stack")
+    __slots__ = ("_cache", "_fits", "_library", "_products", "_weights", "chip", "families", "operators", "stack")
 
     def __init__(
         self,
@@ -87,6 +88,8 @@ class MeasuredMachine:
         self.operators = Operators(self.chip)
         self._fits: dict[tuple[str, str, str | None], Chosen] = {}
         self._cache: dict[Any, Timing] = {}
+        self._products: dict[str, tuple[Product, Chosen]] = {}
+        self._weights: dict[Any, Weights] = {}
 
     # -- dense and expert products -------------------------------------------------------------------------------
 
@@ -95,7 +98,7 @@ class MeasuredMachine:
     ) -> Timing:
         """``count`` products y[m, n] = x[m, k] W[n, k]; the kernels that quantise x belong to it."""
         return self._timed(
-            _product(m, n, k, precision, weight_precision, count),
+            (m, n, k, precision, weight_precision, count),
             lambda: self.run(self.operators.gemm(m, n, k, precision, weight_precision), count),
         )
 
@@ -364,24 +367,28 @@ class MeasuredMachine:
         """Work out at once the products (m, n, k, precision) that :meth:`gemm` is about to be asked for, one by one."""
         if is_recording():
             return
-        wanted: dict[str, dict[tuple[Any, Any, Any], Any]] = {}
+        wanted: dict[str, dict[tuple[Any, ...], None]] = {}
         for m, n, k, precision in products:
             if not isinstance(m, float) or not isinstance(n, float):
                 return  # arrays are worked out in blocks as they are
-            key = _product(m, n, k, precision)
+            key = (m, n, k, precision, None, 1.0)
             if key not in self._cache:
-                wanted.setdefault(precision, {})[m, n, k] = key
-        for precision, shapes in wanted.items():
-            if len(shapes) == 1:
-                continue
+                wanted.setdefault(precision, {})[key] = None
+        for precision, keys in wanted.items():
+            product, fit = self._product(precision)
+            times = product.times(fit[0].values, [key[:3] for key in keys], self._weights)
+            for key, time in zip(keys, times, strict=True):
+                m, n, k = key[:3]
+                floor, outside = product.floor(m, n, k), product.outside(m, n, k)
+                self._keep(key, self._told(product.number.family, time, floor, outside, product.notes, fit))
+
+    def _product(self, precision: str) -> tuple[Product, Chosen]:
+        """Products in a format, and the fit of their kernel."""
+        found = self._products.get(precision)
+        if found is None:
             product = self.operators.product(precision)
-            fit = self._fit(product.number.family, product.name)
-            m, n, k = np.array(list(shapes)).T
-            times = product.time(fit[0].values, m, n, k).tolist()
-            for (shape, key), time in zip(shapes.items(), times, strict=True):
-                outside = product.outside(*shape)
-                told = self._told(product.number.family, time, product.floor(*shape), outside, product.notes, fit)
-                self._keep(key, told)
+            found = self._products[precision] = product, self._fit(product.number.family, product.name)
+        return found
 
     def _timing(self, time: Any, floor: Any, fit: Fit, wider: float, notes: tuple[str, ...]) -> Timing:
         if type(time) is not float or type(floor) is not float:
@@ -407,11 +414,6 @@ class MeasuredMachine:
             self._cache.clear()
         self._cache[key] = timing
         return timing
-
-
-def _product(m: Any, n: Any, k: Any, precision: str, weight: str | None = None, count: Any = 1.0) -> tuple[Any, ...]:
-    """What a product is remembered by."""
-    return ("gemm", m, n, k, precision, weight, count)
 
 
 def _plain(value: Any) -> Any:

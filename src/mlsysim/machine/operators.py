@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,10 @@ from ..physics.attention_kernels import causal_pairs
 from ..physics.choice import either, maximum, minimum
 from . import kernels
 from .chip import Chip
+from .products import Shape, Weights, many_rows, product_times, repeats, weights_of
 
+KEPT = 256
+"""Sets of weights, those of the products of a pass, that are kept."""
 UNBOUNDED = 1e18
 """A window wider than any context."""
 
@@ -120,6 +123,21 @@ class Product(NamedTuple):
         return kernels.distinct(
             (m, n, k), lambda a, b, d: kernels.gemm(p, c, a, b, d, self.peak, operand, number.quantise)
         )
+
+    def times(self, p: Mapping[str, float], shapes: Sequence[Shape], known: dict[Any, Weights]) -> list[float]:
+        """Seconds of some products of plain numbers; ``known`` keeps what follows from their weights alone."""
+        c, number = self.chip, self.number
+        if not repeats(p, c):
+            found: list[float] = self.time(p, *np.array(shapes).T).tolist()
+            return found
+        operand = (number.activation, number.weight, 2.0)
+        products = tuple([(n, k, many_rows(c, m, n)) for m, n, k in shapes])
+        weights = known.get((self.name, products))
+        if weights is None:
+            if len(known) >= KEPT:
+                known.clear()
+            weights = known[self.name, products] = weights_of(p, c, products, self.peak, operand)
+        return product_times(p, c, weights, [shape[0] for shape in shapes], operand, number.quantise).tolist()  # type: ignore[no-any-return]
 
     def floor(self, m: Any, n: Any, k: Any) -> Any:
         """Speed of light."""

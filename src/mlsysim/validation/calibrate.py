@@ -18,7 +18,7 @@ from ..machine.measured import EDGES, STACKS
 from ..machine.operators import Operators
 from .data import KERNELS, kernel_table
 from .efficiency_file import write
-from .fitting import Sample, best_of, fit, keep, pooled
+from .fitting import FIXED, Sample, best_of, fit, keep, pooled
 from .priors import CHOICES, IDEAL, NAMES, PRIORS
 from .rows import TABLES, Group
 
@@ -48,6 +48,7 @@ class Calibrated:
     far: float = FAR
     architectures: tuple[str, ...] = ()
     noise: float = 0.0
+    blind: Any = None
     errors: Any = field(init=False)
     times: Any = field(init=False)
 
@@ -59,9 +60,9 @@ class Calibrated:
     def sigma(self) -> list[float]:
         """Standard deviation of a normal law with the 90 % interval of the residuals, for each domain of time.
 
-        A domain of few rows leans on all rows.
+        A domain of few rows leans on all rows. Residuals of rows that the parameters have not seen count, where known.
         """
-        spread = np.abs(self.errors)
+        spread = np.abs(self.errors if self.blind is None else self.blind)
         whole = float(np.quantile(spread, 0.9))
         out = []
         for number in range(3):
@@ -226,14 +227,16 @@ def ladder(family: str, rows: Sequence[Sample], chips: Callable[[str], Chip]) ->
                 for gpu in alone:
                     part = [sample for sample in mine if sample.gpu == gpu]
                     done[kernel, gpu] = fit(part, local, 0.5, pinned=held(gpu))
-                    fits.append(Calibrated(gpu, kernel, part, done[kernel, gpu]))
+                    blind = crossed(part, done[kernel, gpu], local, 0.5, held(gpu))
+                    fits.append(Calibrated(gpu, kernel, part, done[kernel, gpu], blind=blind))
                 for fitted in fits[-len(alone) :]:
                     gpu = fitted.scope
                     others = [sample for sample in inside if sample.gpu != gpu]
                     theirs = fit(others, local, 0.5, pinned=held(others[0].gpu if len(alone) == 2 else name))
                     own.append(off(fitted.samples, theirs, fitted))
                 transfer = max(LEAST_TRANSFER, float(np.mean(own)))
-            fits.append(Calibrated(name, kernel, inside, local, transfer=transfer))
+            blind = crossed(inside, local, values, 1.0, held(name))
+            fits.append(Calibrated(name, kernel, inside, local, transfer=transfer, blind=blind))
             done[kernel, name] = local
     generation = usual
     widen(fits, generation)
@@ -241,6 +244,24 @@ def ladder(family: str, rows: Sequence[Sample], chips: Callable[[str], Chip]) ->
         item.architectures = tuple(sorted({chips(sample.gpu).architecture for sample in item.samples}))
     order = {ANY: 2, **{name: 1 for name in generation.values()}}
     return sorted(fits, key=lambda item: (item.kernel != ANY, item.kernel, order.get(item.scope, 0), item.scope))
+
+
+def crossed(
+    rows: Sequence[Sample],
+    values: Mapping[str, float],
+    start: Mapping[str, float],
+    spread: float,
+    pinned: Mapping[str, float],
+) -> Any:
+    """Residuals of rows under a fit to the other half of them, its choices those of the fit to all."""
+    start = {**start, **{name: value for name, value in values.items() if name in FIXED}}
+    halves = [[keep(sample, slice(side, None, 2)) for sample in rows] for side in (0, 1)]
+    found = [np.empty(len(sample.seconds)) for sample in rows]
+    for side in (0, 1):
+        other = fit(halves[1 - side], start, spread, 15, pinned)
+        for errors, half in zip(found, halves[side], strict=True):
+            errors[side::2] = half.errors(other)
+    return np.concatenate(found)
 
 
 def borrowed(

@@ -7,6 +7,7 @@ in prefill. Numbers broadcast, so a sweep over batches or contexts is one list o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from ..physics import transformer as eq
 from ..physics.choice import maximum, minimum
 from ..units import Count
 from .operators import Operator, several
-from .transformer import softmax_layers
+from .transformer import Softmax, softmax_layers
 
 VALUE_BYTES = {
     "bf16": 2.0, "fp16": 2.0, "fp32": 4.0, "tf32": 4.0, "fp8": 1.0, "fp8_static": 1.0, "fp8_block": 1.0, "int8": 1.0,
@@ -135,11 +136,17 @@ def index_operators(model: Transformer, work: Work, layout: Layout, layers: Coun
     return list(_Pass(model, work, layout, Numerics(), 1.0).index(layers))
 
 
+@functools.lru_cache(maxsize=1024)
+def _kinds(model: Transformer) -> Softmax:
+    return softmax_layers(model.si)
+
+
 class _Pass:
     """Numbers that all operators of a pass share."""
 
     def __init__(self, model: Transformer, work: Work, layout: Layout, numerics: Numerics, evenness: Count) -> None:
         self.m = model.si
+        self.kinds = _kinds(model)
         self.work, self.layout, self.numerics = work, layout, numerics
         self.evenness = evenness
         self.decode = work.phase == "decode"
@@ -154,7 +161,7 @@ class _Pass:
         yield self._move("embedding", self.tokens * width, kind="embedding", k=width)
         if m.embedding_dim is not None:
             yield self.gemm("embedding_projection", self.tokens, m.hidden, width, self.numerics.head, 2.0)
-        kinds = softmax_layers(m)
+        kinds = self.kinds
         for name, layers, kind in (
             ("attention", kinds.full, (m.heads, m.kv_heads, m.head_dim, m.v_head_dim or m.head_dim, np.inf)),
             ("window_attention", kinds.windowed,
@@ -402,19 +409,22 @@ class _Pass:
             yield self.collective("stage_hand_over", "p2p", o.stages - 1, message, 2.0)
 
     def gemm(self, name: str, m: Any, n: Any, k: Any, number: str, count: Any) -> Operator:
-        return Operator(
-            name, "gemm", m=m, n=n, k=k, flops=2 * m * n * k, weight_bytes=n * k * VALUE_BYTES[number],
-            read_bytes=m * k * ACTIVATION, write_bytes=m * n * ACTIVATION, precision=number, count=count,
-            phase=self.work.phase,
-        )  # fmt: skip
+        # Most operators are this one or the next; all fields in their order make them twice as fast as by name.
+        return Operator._make((
+            name, "gemm", m, n, k, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+            2 * m * n * k, n * k * VALUE_BYTES[number], m * k * ACTIVATION, m * n * ACTIVATION,
+            number, count, self.work.phase, "", 0.0, 1.0, np.inf, 0.0,
+        ))  # fmt: skip
 
     def _move(
         self, name: str, values: Any, count: Any = 1.0, kind: str = "elementwise", flops: Any = 0.0, k: Any = 1.0
     ) -> Operator:
         """A kernel that reads and writes so many 16-bit values."""
         moved = values * ACTIVATION
-        return Operator(name, kind, m=self.tokens, k=k, flops=flops, read_bytes=moved, write_bytes=moved,
-                        precision="bf16", count=count, phase=self.work.phase)  # fmt: skip
+        return Operator._make((
+            name, kind, self.tokens, 1.0, k, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+            flops, 0.0, moved, moved, "bf16", count, self.work.phase, "", 0.0, 1.0, np.inf, 0.0,
+        ))  # fmt: skip
 
     def collective(self, name: str, kind: str, count: Any, message: Any, ranks: Count) -> Operator:
         return Operator(name, "collective", precision="bf16", count=count, phase=self.work.phase, collective=kind,
