@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsysim import DistributedModel, Systems, TrainingRunModel, TrainingStepModel
+from mlsysim import DistributedModel, Hardware, Systems, TrainingRunModel, TrainingStepModel
 from mlsysim.errors import InvalidInputError, InvalidPlanError, MLSysimError
 from mlsysim.physics import pipeline
 from mlsysim.solvers.training_budget import ranked_runs
-from mlsysim.solvers.training_offload import host_of
+from mlsysim.solvers.training_offload import host_of, link_of
 
 STEP, RUN, FLEET = TrainingStepModel(), TrainingRunModel(), DistributedModel()
 CLUSTER = Systems.Clusters.Research_256
@@ -70,6 +70,41 @@ def test_heads_that_do_not_divide_over_contexts_name_those_that_do():
         InvalidPlanError, match=r"64 heads do not divide.*try 4, 8 or 16|64 heads do not divide.*try .*8"
     ):
         step(cp_size=16, pp_size=1, tp_size=8, batch_size=256, seq_len=16384, context_parallel="ulysses")
+
+
+@given(layers=st.integers(1, 20), ranks=st.sampled_from([1, 4]))
+@settings(max_examples=12, deadline=None)
+def test_activations_on_the_host_leave_the_device_and_cross_its_link(layers, ranks):
+    here, there = step(pp_size=ranks), step(pp_size=ranks, offload_layers=layers)
+    assert there.si.activations <= here.si.activations
+    assert there.si.step_latency_total >= here.si.step_latency_total
+    # two layers in flight stay; all others are on one side or the other
+    both = there.si.activations + there.si.optimizer_on_host
+    assert here.si.activations * (1 - 1e-9) <= both <= here.si.activations * (1 + 2 / 80 + 1e-9)
+    assert any("host" in limit.resource for limit in there.limits)
+
+
+def test_a_slow_link_to_the_host_is_waited_for():
+    node = Systems.Nodes.DGX_H100
+    slow = node.replace(accelerator=node.accelerator.replace(host_bandwidth="1 GB/s"))
+    plan = dict(fleet=node, batch_size=8, tp_size=8, pp_size=1, offload_layers=80)
+    fast, waits = step(**plan).si, step(**plan | {"fleet": slow}).si
+    moved = waits.optimizer_on_host  # of the one micro-batch in flight: down once and up once
+    assert waits.step_latency_total - fast.step_latency_total > 0.5 * moved / 1e9 * 8
+    with pytest.raises(MLSysimError, match="host_bandwidth"):
+        link_of(Hardware["TPUv5p"])
+
+
+def test_frozen_layers_keep_no_inputs_of_products():
+    asked = dict(stack="nemo", lora_rank=16)  # a stack whose adapters drop nothing out
+    rows = {name: step(**asked, adapted=name).si.activations for name in ("qkv", "attention", "all")}
+    assert rows["qkv"] == rows["attention"] < rows["all"] == step(stack="nemo").si.activations
+
+
+def test_inputs_in_a_narrow_format_take_less_memory():
+    kept = [step(precision=name).si.activations for name in ("bf16", "fp8", "nvfp4")]
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] > kept[2] > 0.5 * kept[0]  # norms, attention and what activation functions read stay in 16 bits
 
 
 def test_recomputing_some_layers_lies_between_none_and_all():

@@ -1,6 +1,5 @@
 """Networks written out layer by layer, against published counts."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -30,6 +30,12 @@ class TrainingStack(Spec):
     gradient_apart: Count
     gathered: Bytes
     loss: Bytes
+    logit_kept: Bytes
+    input_narrow: Count
+    gate_kept: Bytes
+    frozen: Bytes
+    state_width: Count
+    cast_late: Count
     overlap_tensor: Count
     overlap_pipeline: Count
     overlap_data: Count

@@ -55,6 +55,10 @@ Group = Annotated[
 Some = Annotated[
     int | None, typer.Option("--recompute-layers", help="Layers of a stage to recompute; all unless said.")
 ]
+Gone = Annotated[
+    int | None,
+    typer.Option("--offload-layers", help="Layers of a stage whose activations wait on the host; none unless said."),
+]
 Padding = Annotated[float, typer.Option("--padding", help="Share of the tokens that only fill up sequences.")]
 Straggler = Annotated[float, typer.Option("--straggler", help="Slowest over mean rank.")]
 Lora = Annotated[int | None, typer.Option("--lora-rank", help="Train adapters of this rank only.")]
@@ -103,6 +107,7 @@ def _plan(
     cp_kind: Contexts = "ring",
     shard_group: Group = None,
     recompute_layers: Some = None,
+    offload_layers: Gone = None,
     padding: Padding = 0.0,
     straggler: Straggler = 1.0,
     node: Node = None,
@@ -303,7 +308,8 @@ def _machine(hardware: str, gpus: int, node: str | None, fabric: str) -> Any:
 
 FURTHER = {"optimizer": "optimizer", "etp": "expert_tp", "offload": "offload", "offload_param": "offload_param",
            "delayed_update": "delayed_update", "schedule": "schedule", "cp_kind": "context_parallel",
-           "shard_group": "shard_group", "recompute_layers": "recompute_layers", "padding": "padding_share",
+           "shard_group": "shard_group", "recompute_layers": "recompute_layers",
+           "offload_layers": "offload_layers", "padding": "padding_share",
            "straggler": "straggler_factor"}  # fmt: skip
 """Options and the arguments of the step that they set."""
 

@@ -95,10 +95,16 @@ def _memory_rows(i: Any) -> list[tuple[str, str, str]]:
     parts = ", ".join(f"{name.replace('_', ' ')} {shown(getattr(i, name), 'byte')}" for name in PARTS[:4])
     when = "last stage, at the loss" if float(i.logits) > 0 else "first stage, when its warm-up is in flight"
     rest = f"logits {shown(i.logits, 'byte')}, work space and libraries {shown(i.communication_buffers, 'byte')}"
+    away = (
+        [("", "", f"on the host, for each chip: {shown(i.optimizer_on_host, 'byte')}")]
+        if i.optimizer_on_host > 0
+        else []
+    )
     return [
         ("memory", shown(i.memory_per_device, "byte"), f"of {shown(i.memory_capacity, 'byte')}; fullest: {when}"),
         ("", "", parts),
         ("", "", rest),
+        *away,
     ]
 
 
@@ -176,7 +182,7 @@ def _verdict(step: Any, run: Any = None) -> list[str]:
     i = step.si
     if not step.feasible and float(i.optimizer_on_host) > float(i.host_capacity):
         return [
-            f"DOES NOT FIT: {shown(i.optimizer_on_host, 'byte')} of states for each chip, {shown(i.host_capacity, 'byte')} of its host"
+            f"DOES NOT FIT: {shown(i.optimizer_on_host, 'byte')} on the host for each chip, {shown(i.host_capacity, 'byte')} of its host"
         ]
     if not step.feasible:
         return [f"DOES NOT FIT: {shown(i.memory_per_device, 'byte')} needed, {shown(i.memory_capacity, 'byte')} there"]

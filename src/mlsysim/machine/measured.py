@@ -38,8 +38,13 @@ OTHER = 0.25
 """Added in quadrature to sigma for chips of other makers or much older generations, where no kernel was calibrated."""
 CACHED = 4096
 
-Chosen = tuple[Fit, float, tuple[str, ...]]
-"""A fit, what to add to its sigma in quadrature, and notes on what stood in."""
+
+class Chosen(NamedTuple):
+    """A fit for a device: its ``sigma`` in three domains of time, wider where another stood in, and notes on that."""
+
+    fit: Fit
+    sigma: tuple[float, ...]
+    notes: tuple[str, ...]
 
 
 class Timing(NamedTuple):
@@ -54,7 +59,10 @@ class Timing(NamedTuple):
 class MeasuredMachine:
     """One device as kernels find it; all arguments may be arrays and broadcast."""
 
-    __slots__ = ("_cache", "_fits", "_library", "_products", "_weights", "chip", "families", "operators", "stack")
+    __slots__ = (
+        "_cache", "_fits", "_library", "_products", "_streamed", "_weights", "chip", "families", "operators",
+        "rates", "stack",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -90,6 +98,8 @@ class MeasuredMachine:
         self._cache: dict[Any, Timing] = {}
         self._products: dict[str, tuple[Product, Chosen]] = {}
         self._weights: dict[Any, Weights] = {}
+        self._streamed: Callable[[float, float], Timing] | None = None
+        self.rates: dict[str, float] = {}  # peaks of formats, which passes fill in
 
     # -- dense and expert products -------------------------------------------------------------------------------
 
@@ -97,10 +107,10 @@ class MeasuredMachine:
         self, m: Any, n: Any, k: Any, precision: str = "bf16", weight_precision: str | None = None, count: Any = 1.0
     ) -> Timing:
         """``count`` products y[m, n] = x[m, k] W[n, k]; the kernels that quantise x belong to it."""
-        return self._timed(
-            (m, n, k, precision, weight_precision, count),
-            lambda: self.run(self.operators.gemm(m, n, k, precision, weight_precision), count),
-        )
+        key = (m, n, k, precision, weight_precision, count)
+        if type(m) is type(n) is type(k) is type(count) is float and key in self._cache and not is_recording():
+            return self._cache[key]  # a pass has looked ahead
+        return self._timed(key, lambda: self.run(self.operators.gemm(*key[:5]), count))
 
     def conv(self, m: Any, n: Any, k: Any, precision: str = "bf16", count: Any = 1.0) -> Timing:
         """A convolution as an implicit product: m output pixels of a batch, n channels out, k = channels in x window."""
@@ -166,7 +176,22 @@ class MeasuredMachine:
 
     def elementwise(self, bytes: Any, count: Any = 1.0) -> Timing:
         """``count`` kernels that each stream so many bytes."""
-        return self._stream(bytes, count)
+        if type(bytes) is not float or type(count) is not float or self.chip.dispatch:
+            return self._stream(bytes, count)
+        if self._streamed is None:
+            self._streamed = self._streamer()
+        return self._streamed(bytes, count)
+
+    def _streamer(self) -> Callable[[float, float], Timing]:
+        """What :meth:`_stream` does for plain numbers, with all that is the same each time looked up: half of a pass."""
+        fit, sigma, notes = self._fit("streaming", ANY)
+        bandwidth, share, launch = self.chip.bandwidth, fit.values["memory"], fit.values["launch"]
+
+        def run(moved: float, count: float) -> Timing:
+            time = streaming_time(moved, bandwidth, share, launch) * count
+            return tuple.__new__(Timing, (time, sigma[bisect_left(EDGES_LIST, time)], notes, moved / bandwidth * count))
+
+        return run
 
     def norm(self, tokens: Any, hidden: Any, precision: str = "bf16", count: Any = 1.0) -> Timing:
         """A normalisation fused with the residual addition: two reads and two writes of the activations."""
@@ -174,11 +199,11 @@ class MeasuredMachine:
 
     def embedding(self, tokens: Any, hidden: Any, precision: str = "bf16", reuse: Any = 0.0) -> Timing:
         """A gather of rows from a table, and the write of the result."""
-        fit, wider, notes = self._fit("streaming", "gather")
+        fit, sigma, notes = self._fit("streaming", "gather")
         rows = numbers(tokens * hidden * kv_bytes(precision))
         p, bandwidth = fit.values, self.chip.bandwidth
         time = gather_time(rows, bandwidth, p["memory"], p["launch"], reuse) + rows / bandwidth
-        return self._timing(time, 2 * rows / bandwidth, fit, wider, notes)
+        return self._timing(time, 2 * rows / bandwidth, sigma, notes)
 
     def depthwise(self, flops: Any, bytes: Any, count: Any = 1.0) -> Timing:
         """A depthwise convolution, pooling or other kernel that streams and does a little vector arithmetic."""
@@ -189,7 +214,7 @@ class MeasuredMachine:
         return self._stream(bytes, count, flops)
 
     def _stream(self, traffic: Any, count: Any, flops: Any = None) -> Timing:
-        fit, wider, notes = self._fit("streaming", ANY)
+        fit, sigma, notes = self._fit("streaming", ANY)
         p, traffic = fit.values, numbers(traffic)
         time = streaming_time(traffic, self.chip.bandwidth, p["memory"], p["launch"])
         floor = traffic / self.chip.bandwidth
@@ -199,7 +224,7 @@ class MeasuredMachine:
             time = maximum(time, p["launch"] + flops / (p["compute"] * vector))
         if self.chip.dispatch:
             time = smooth_maximum(time, self.chip.dispatch, 6.0)
-        return self._timing(time * count, floor * count, fit, wider, notes)
+        return self._timing(time * count, floor * count, sigma, notes)
 
     # -- collectives ---------------------------------------------------------------------------------------------
 
@@ -223,16 +248,9 @@ class MeasuredMachine:
         return self._timed(("collective", *args), lambda: self._collective(*args))
 
     def _collective(
-        self,
-        kind: str,
-        message: Any,
-        ranks: Any,
-        domain: str,
-        nodes: Any,
-        algorithm: str | None,
-        link: Any,
+        self, kind: str, message: Any, ranks: Any, domain: str, nodes: Any, algorithm: str | None, link: Any,
         latency: Any,
-    ) -> Timing:
+    ) -> Timing:  # fmt: skip
         message, ranks = numbers(message), numbers(ranks)
         if domain == "cross":
             return self._across(kind, message, ranks, np.asarray(nodes, dtype=np.float64), algorithm, link, latency)
@@ -241,19 +259,19 @@ class MeasuredMachine:
         name = "all_gather" if kind == "p2p" else kind
         if name not in collectives.PASSES:
             raise InvalidInputError(f"collective: expected one of {', '.join(collectives.KINDS)}, found {kind!r}")
-        fit, wider, notes = self._fit(name, ANY, algorithm)
+        fit, sigma, notes = self._fit(name, ANY, algorithm)
         wire = collectives.link_of(self.chip, link)
         extra = 0.0 if latency is None or latency == self.chip.link_latency else latency
         if kind == "p2p":
             latency_of = fit.values["latency"]
-            fit, wider, told = self._fit("p2p", ANY)
+            fit, sigma, told = self._fit("p2p", ANY)
             notes, time = (*notes, *told), collectives.message_time(latency_of, fit.values["bulk"], message, wire)
         else:
             time = collectives.timer(fit.kernel)(fit.values, kind, message, ranks, wire)
         fastest = either(ranks > collectives.PAIR, min(wire.bandwidth, wire.beyond), wire.bandwidth)
         floor = collectives.wire_bytes(kind, message, ranks, wire.switch) / fastest
         time = time + extra * maximum(ranks - 1, 0.0)
-        timing = self._timing(time, floor, fit, wider, notes)
+        timing = self._timing(time, floor, sigma, notes)
         if kind == "p2p" or not np.any(ranks > 16):
             return timing
         return _wider(timing, np.where(ranks > 16, OUTSIDE, 0.0), "")
@@ -261,7 +279,7 @@ class MeasuredMachine:
     def _across(
         self, kind: str, message: Any, ranks: Any, nodes: Any, algorithm: str | None, link: Any, latency: Any
     ) -> Timing:
-        fit, wider, notes = self._fit("network", ANY)
+        fit, sigma, notes = self._fit("network", ANY)
         if link is None:
             raise MissingFactError(
                 "a collective across nodes needs link_bandwidth: the network of one device, one direction"
@@ -282,7 +300,7 @@ class MeasuredMachine:
         own = np.where(inside_ranks > 1, 0.0, near) if kind != "p2p" else near
         across = np.where(nodes > 1, own + steps * hop + sent / (fit.values["bulk"] * link), 0.0)
         floor = np.where(nodes > 1, sent / link, 0.0)
-        outer = self._timing(across, floor, fit, wider, (*notes, "network terms assumed, not fitted"))
+        outer = self._timing(across, floor, sigma, (*notes, "network terms assumed, not fitted"))
         if kind == "p2p":
             return outer
         inner = self._collective(kind, message, inside_ranks, "node", 1, algorithm, None, None)
@@ -319,7 +337,7 @@ class MeasuredMachine:
         return self.families.get(name) or self._family(name).kernel(self.chip.generation, self.stack, variant)
 
     def _fit(self, name: str, variant: str, kernel: str | None = None) -> Chosen:
-        """The fit of a family for this device, what to add to its sigma, and notes on what stood in."""
+        """The fit of a family for this device."""
         key = (name, variant, kernel)
         found = self._fits.get(key)
         if found is None:
@@ -347,21 +365,17 @@ class MeasuredMachine:
             if self.chip.generation == "other" and fit.source.kind == "fitted":
                 wider = float(np.hypot(wider, OTHER))
                 notes = (*notes, f"{name}: the form was fitted on NVIDIA devices")
-            found = self._fits[key] = (fit, wider, (*self.chip.notes, *notes))
+            sigma = tuple(math.hypot(one, wider) if wider else one for one in fit.sigma)
+            found = self._fits[key] = Chosen(fit, sigma, (*self.chip.notes, *notes))
         return found
 
     def run(self, operator: Operator, count: Any = 1.0, kernel: str | None = None) -> Timing:
         """An operator, ``count`` times; ``kernel`` names the kernel, else the stack does."""
-        fit = self._fit(operator.family, operator.precision, kernel)
-        time, floor = operator.run(fit[0].values) * count, operator.floor * count
-        return self._told(operator.family, time, floor, operator.outside, operator.notes, fit)
-
-    def _told(self, name: str, time: Any, floor: Any, outside: Any, notes: tuple[str, ...], fit: Chosen) -> Timing:
-        """A timing of an operator, wider where its shape lies beyond those measured."""
-        timing = self._timing(time, floor, fit[0], fit[1], (*fit[2], *notes) if notes else fit[2])
-        if outside is False or not np.any(outside):
-            return timing
-        return _wider(timing, np.where(outside, OUTSIDE, 0.0), f"{name}: shapes beyond those measured")
+        chosen = self._fit(operator.family, operator.precision, kernel)
+        time, floor = operator.run(chosen.fit.values) * count, operator.floor * count
+        notes = (*chosen.notes, *operator.notes) if operator.notes else chosen.notes
+        timing, outside = self._timing(time, floor, chosen.sigma, notes), operator.outside
+        return timing if outside is False or not np.any(outside) else _beyond(timing, operator.family, outside)
 
     def look_ahead(self, products: Iterable[tuple[Any, Any, Any, str]]) -> None:
         """Work out at once the products (m, n, k, precision) that :meth:`gemm` is about to be asked for, one by one."""
@@ -375,12 +389,14 @@ class MeasuredMachine:
             if key not in self._cache:
                 wanted.setdefault(precision, {})[key] = None
         for precision, keys in wanted.items():
-            product, fit = self._product(precision)
-            times = product.times(fit[0].values, [key[:3] for key in keys], self._weights)
-            for key, time in zip(keys, times, strict=True):
-                m, n, k = key[:3]
-                floor, outside = product.floor(m, n, k), product.outside(m, n, k)
-                self._keep(key, self._told(product.number.family, time, floor, outside, product.notes, fit))
+            product, chosen = self._product(precision)
+            shapes = [key[:3] for key in keys]
+            times = product.times(chosen.fit.values, shapes, self._weights)
+            notes = (*chosen.notes, *product.notes)
+            for key, (m, n, k), time in zip(keys, shapes, times, strict=True):
+                timing = self._timing(time, product.floor(m, n, k), chosen.sigma, notes)
+                outside = product.outside(m, n, k)
+                self._keep(key, _beyond(timing, product.number.family, outside) if outside else timing)
 
     def _product(self, precision: str) -> tuple[Product, Chosen]:
         """Products in a format, and the fit of their kernel."""
@@ -390,14 +406,12 @@ class MeasuredMachine:
             found = self._products[precision] = product, self._fit(product.number.family, product.name)
         return found
 
-    def _timing(self, time: Any, floor: Any, fit: Fit, wider: float, notes: tuple[str, ...]) -> Timing:
+    def _timing(self, time: Any, floor: Any, sigma: tuple[float, ...], notes: tuple[str, ...]) -> Timing:
         if type(time) is not float or type(floor) is not float:
             time, floor = _plain(time), _plain(floor)
         if type(time) is float:  # the common case, without NumPy
-            sigma: Any = fit.sigma[bisect_left(EDGES_LIST, time)]
-            return Timing(time, math.hypot(sigma, wider) if wider else sigma, notes, floor)
-        sigma = np.take(fit.sigma, np.searchsorted(EDGES, time))
-        return Timing(time, np.hypot(sigma, wider) if wider else sigma, notes, floor)
+            return tuple.__new__(Timing, (time, sigma[bisect_left(EDGES_LIST, time)], notes, floor))
+        return Timing(time, np.take(sigma, np.searchsorted(EDGES, time)), notes, floor)
 
     def _timed(self, key: tuple[Any, ...], run: Callable[[], Timing]) -> Timing:
         """``run()``, remembered for plain numbers; an open ledger sees every equation at work."""
@@ -424,7 +438,12 @@ def _plain(value: Any) -> Any:
     return float(array) if array.ndim == 0 else array
 
 
+def _beyond(timing: Timing, name: str, outside: Any) -> Timing:
+    return _wider(timing, either(outside, OUTSIDE, 0.0), f"{name}: shapes beyond those measured")
+
+
 def _wider(timing: Timing, extra: Any, note: str) -> Timing:
-    sigma = _plain(np.hypot(timing.sigma, extra))
+    plain = type(timing.sigma) is float and type(extra) is float
+    sigma = math.hypot(timing.sigma, extra) if plain else _plain(np.hypot(timing.sigma, extra))
     notes = (*timing.notes, note) if note and note not in timing.notes else timing.notes
     return Timing(timing.time, sigma, notes, timing.floor)

@@ -21,8 +21,7 @@ UNBOUNDED = 1e18
 """A window wider than any context."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One operator on one chip; ``run(parameters)`` gives seconds, ``floor`` is its speed of light.
 
     ``outside`` says where the shape lies beyond those that kernels were measured with.
@@ -132,11 +131,12 @@ class Product(NamedTuple):
             return found
         operand = (number.activation, number.weight, 2.0)
         products = tuple([(n, k, many_rows(c, m, n)) for m, n, k in shapes])
-        weights = known.get((self.name, products))
+        key = (self.name, number.weight, products)  # weights of several formats may run as one where a rate lacks
+        weights = known.get(key)
         if weights is None:
             if len(known) >= KEPT:
                 known.clear()
-            weights = known[self.name, products] = weights_of(p, c, products, self.peak, operand)
+            weights = known[key] = weights_of(p, c, products, self.peak, operand)
         return product_times(p, c, weights, [shape[0] for shape in shapes], operand, number.quantise).tolist()  # type: ignore[no-any-return]
 
     def floor(self, m: Any, n: Any, k: Any) -> Any:

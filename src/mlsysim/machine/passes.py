@@ -12,7 +12,7 @@ from ..errors import MissingFactError
 from ..physics.choice import maximum, minimum, root
 from ..physics.memory import sum_of_times
 from ..units import BytesPerSecond, Count, Seconds
-from ..workloads.language import kernels
+from ..workloads.language import KERNELS, kernels
 from ..workloads.operators import Operator
 from .exchange import LOW_LATENCY, NORMAL
 from .measured import MeasuredMachine, Timing
@@ -63,16 +63,21 @@ class PassTime:
         return sum_of_times(self.compute, self.memory, self.communication)
 
 
-def time_pass(machine: MeasuredMachine, operators: Sequence[Operator], links: Links | None = None) -> PassTime:
+def time_pass(
+    machine: MeasuredMachine, operators: Sequence[Operator], links: Links | None = None, ahead: bool = True
+) -> PassTime:
     """Time every operator of a pass.
 
     Args:
         machine: the device
         operators: what one rank runs
         links: how ranks talk; the device's own link if not given
+        ahead: work out the matrix products at once; not where that was done for several passes together
     """
-    links, rates, bandwidth = links or Links(), Rates(machine), machine.chip.bandwidth
-    machine.look_ahead((o.m, o.n, o.k, o.precision) for o in operators if o.kind == "gemm")
+    links, rates, bandwidth = links or Links(), rates_of(machine), machine.chip.bandwidth
+    if ahead:
+        machine.look_ahead([(o.m, o.n, o.k, o.precision) for o in operators if o.kind == "gemm"])
+    half, new = rates["bf16"], tuple.__new__  # a named tuple's own constructor takes twice as long
     done: list[Timed] = []
     compute: Any = 0.0
     memory: Any = 0.0
@@ -82,25 +87,30 @@ def time_pass(machine: MeasuredMachine, operators: Sequence[Operator], links: Li
     launches: Any = 0.0
     light: Any = 0.0
     for o in operators:
+        kind, count = o.kind, o.count
         time, sigma, notes, floor = time_operator(machine, o, links)
         # Arithmetic at the peak, and weights with cache at the full bandwidth; activations may live in caches.
-        if o.kind in PRODUCTS:
+        if kind in PRODUCTS:
             busy, moving = o.flops / rates[o.precision], o.weight_bytes / bandwidth
-        elif o.kind == "collective":
+        elif kind == "collective":
             busy, moving = 0.0, 0.0
         else:
-            busy, moving = o.flops / rates["bf16"], o.read_bytes / bandwidth
-        count = o.count
-        floor = maximum(floor, maximum(busy, moving)) * count
-        time = maximum(time * count, floor)
-        done.append(Timed(o, time, sigma, floor, busy, moving, notes))
+            busy, moving = o.flops / half, o.read_bytes / bandwidth
+        bound = busy > moving
+        least = busy if bound is True else moving if bound is False else maximum(busy, moving)
+        if type(time) is type(floor) is type(least) is type(count) is float:
+            floor = (floor if floor >= least else least) * count
+            time = max(time * count, floor)
+        else:
+            floor = maximum(floor, least) * count
+            time = maximum(time * count, floor)
+        done.append(new(Timed, (o, time, sigma, floor, busy, moving, notes)))
         error = sigma * time
-        launches = launches + kernels(o) * count
+        launches = launches + (kernels(o) if kind in PRODUCTS else KERNELS[kind]) * count
         light = light + floor
         alone = alone + error * error
         together = together + error
-        bound = busy > moving
-        if o.kind == "collective":
+        if kind == "collective":
             communication = communication + time
         elif isinstance(bound, np.ndarray):
             compute, memory = compute + np.where(bound, time, 0.0), memory + np.where(bound, 0.0, time)
@@ -115,8 +125,15 @@ def time_pass(machine: MeasuredMachine, operators: Sequence[Operator], links: Li
     return PassTime(tuple(done), compute, memory, communication, light, launches, sigma, notes)
 
 
+def rates_of(machine: MeasuredMachine) -> dict[str, float]:
+    """Peak that arithmetic in a format reaches on a device, by format; looked up once."""
+    if not isinstance(machine.rates, Rates):
+        machine.rates = Rates(machine)
+    return machine.rates
+
+
 class Rates(dict[str, float]):
-    """Peak that arithmetic in a format reaches on a chip, by format; looked up once a pass."""
+    """Peak that arithmetic in a format reaches on a chip, by format."""
 
     def __init__(self, machine: MeasuredMachine) -> None:
         super().__init__()

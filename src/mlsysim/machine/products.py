@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..physics import gemm as tiles
 from .chip import Chip
-from .kernels import ALL, FEED, ROTATED, WAVES_OF_LARGE, Parameters, finished
+from .kernels import ALL, FEED, ROTATED, WAVES_OF_LARGE, WORTH_BOUNDING, Parameters, finished
 
 Numbers = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -32,9 +32,9 @@ class Weights(NamedTuple):
     its arithmetic or its operands from the cache; ``extra`` the time to sum the slices.
     """
 
-    columns: Numbers
-    depth: Numbers
-    bytes: Numbers
+    columns: tuple[float, ...]
+    depth: tuple[float, ...]
+    bytes: tuple[float, ...]
     product: Places
     traffic: Places
     starts: Places
@@ -69,9 +69,9 @@ def weights_of(
     math = tiles.tile_math_time(height, width, slice_depth, 1.0, c.cores, peak, p["compute"])
     feed = tiles.tile_feed_time(height, width, slice_depth, max(x, w), 1.0, p["feed"] * FEED * c.clock)
     return Weights(
-        columns=columns,
-        depth=depth,
-        bytes=columns * depth * w,
+        columns=tuple(columns.tolist()),
+        depth=tuple(depth.tolist()),
+        bytes=tuple((columns * depth * w).tolist()),
         product=product,
         traffic=product + len(products) * split.astype(np.intp),
         starts=product.searchsorted(np.arange(len(products))),
@@ -86,24 +86,35 @@ def product_times(
     p: Parameters, c: Chip, found: Weights, m: Sequence[float], operand: Operand, quantise: float
 ) -> Numbers:
     """Seconds of each product with so many rows."""
-    x, _, y = operand
     rows = np.array(m)
     waves = tiles.wave_count(
         np.ceil(rows.take(found.product) / found.height) * found.across, c.cores, p.get("smooth", 0.3)
     )
-    output, activations = rows * found.columns, rows * found.depth * x
-    written = output * y
-    missed = tiles.miss_share(ROTATED * found.bytes + activations + written, c.cache, p["reach"])
-    traffic = (found.bytes + activations) * missed + written
-    memory = (np.concatenate((traffic, traffic + 4 * output)) / (p["memory"] * c.bandwidth)).take(found.traffic)
     busy = waves * found.round_time
-    sharpness = 1 + p["overlap"]
-    # What overlaps takes between its longer part and that with a share of the shorter one (the norm is convex), so most
-    # tiles cannot be the best one; the powers, which cost most, are worked out for the few that can.
-    least = np.maximum(busy, memory) + (waves * p["wave"] + found.extra)
-    most = np.minimum.reduceat(least + (2 ** (1 / sharpness) - 1) * np.minimum(busy, memory), found.starts)
-    able = (least <= (most * (1 + 1e-9)).take(found.product)).nonzero()[0]
-    busy, memory, waves, extra = busy.take(able), memory.take(able), waves.take(able), found.extra.take(able)
+    memory = _memory_times(p, c, found, m, operand).take(found.traffic)
+    sharpness, extra, starts = 1 + p["overlap"], found.extra, found.starts
+    if len(busy) >= WORTH_BOUNDING:
+        # What overlaps takes between its longer part and that with a share of the shorter one (the norm is convex), so
+        # most tiles cannot be the best one; the powers, which cost most, are worked out for the few that can.
+        least = np.maximum(busy, memory) + (waves * p["wave"] + extra)
+        most = np.minimum.reduceat(least + (2 ** (1 / sharpness) - 1) * np.minimum(busy, memory), starts)
+        able = (least <= (most * (1 + 1e-9)).take(found.product)).nonzero()[0]
+        busy, memory, waves, extra = busy.take(able), memory.take(able), waves.take(able), extra.take(able)
+        starts = able.searchsorted(starts)
     time = tiles.gemm_time(p["launch"], busy, busy, memory, sharpness, waves, p["wave"], extra)
-    best = np.minimum.reduceat(time, able.searchsorted(found.starts))
-    return finished(p, c, rows, found.depth, best, operand, quantise)
+    best = np.minimum.reduceat(time, starts)
+    return finished(p, c, rows, np.array(found.depth), best, operand, quantise)
+
+
+def _memory_times(p: Parameters, c: Chip, found: Weights, m: Sequence[float], operand: Operand) -> Numbers:
+    """Seconds of the traffic of each product without a split, then with one; so few numbers are faster one by one."""
+    x, _, y = operand
+    whole, split = [], []
+    for rows, columns, depth, weights in zip(m, found.columns, found.depth, found.bytes, strict=True):
+        output, activations = rows * columns, rows * depth * x
+        written = output * y
+        missed = tiles.miss_share(ROTATED * weights + activations + written, c.cache, p["reach"])
+        moved = (weights + activations) * missed + written
+        whole.append(moved)
+        split.append(moved + 4 * output)
+    return np.array(whole + split) / (p["memory"] * c.bandwidth)

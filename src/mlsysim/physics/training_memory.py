@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..units import Bytes, Count
+from ..units import Bytes, Count, Fraction
 from . import equation
 
 
@@ -338,6 +338,33 @@ def interleaved_activation_factor(stages: Count, chunks: Count) -> Count:
         1.4375
     """
     return 1 + (stages - 1) / (stages * chunks)
+
+
+@equation
+def cached_blocks_size(allocated: Bytes, fragmentation: Fraction, spare: Bytes) -> Bytes:
+    r"""Memory that an allocator reserves beyond what it has handed out, and gives back where the device is full.
+
+    Blocks of other sizes than are asked for stay cached. Before it gives up, the allocator frees those of them that are
+    unused and asks the device again, so that they take what is left and no more.
+
+    .. math:: M = \min(f A, \max(R, 0))
+
+    Args:
+        allocated: memory handed out at the peak, A [byte]
+        fragmentation: share of it that is cached beside it where there is room, f [1]
+        spare: capacity less all that must be there, R [byte]
+
+    Returns:
+        Size [byte].
+
+    Source:
+        PyTorch documentation, CUDA semantics, memory management; C. Guo et al., GMLake, ASPLOS 2024, arXiv:2401.08156.
+
+    Examples:
+        >>> cached_blocks_size(70e9, 0.15, np.array([20e9, 4e9, -1e9])) / 1e9
+        array([10.5,  4. ,  0. ])
+    """
+    return np.minimum(fragmentation * allocated, np.maximum(spare, 0.0))
 
 
 @equation

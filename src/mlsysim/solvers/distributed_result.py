@@ -172,11 +172,11 @@ class DistributedResult(Result):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """What has to fit: the fullest chip, and a chip's share of its host where states or weights lie there."""
+        """What has to fit: the fullest chip, and a chip's share of its host where states, weights or activations lie there."""
         inside = self.si
         found = (Limit("memory per device", inside.memory_per_device, inside.memory_capacity, "byte"),)
         asked = self.question.arguments
-        if asked["offload"] == asked["offload_param"] == "none":
+        if asked["offload"] == asked["offload_param"] == "none" and asked.get("offload_layers") is None:
             return found
         return (*found, Limit("states on the host, per device", inside.optimizer_on_host, inside.host_capacity, "byte"))
 

@@ -56,7 +56,7 @@ class Engine:
     def operators(self, work: Work) -> list[Operator]:
         """What one rank runs in a pass; pipeline stages work on different micro-batches of it."""
         micro = self._micro_batches(work)
-        mine = work if micro is None else replace(work, batch=work.batch / micro)
+        mine = work if micro is None else work._replace(batch=work.batch / micro)
         return operators(self.model, mine, self.layout, self.numerics, self.stack.si.routing_evenness)
 
     def step(self, work: Work, run: list[Operator] | None = None) -> Step:
@@ -65,22 +65,22 @@ class Engine:
 
     def steps(self, *works: Work) -> list[Step]:
         """The times of some passes; the matrix products of all of them are worked out at once."""
-        if is_recording() or not all(work.plain for work in works):
+        if is_recording() or not all([work.plain for work in works]):
             return [self._step(work, self.operators(work)) for work in works]
         if len(self.known) >= KNOWN:
             self.known.clear()
-        found: dict[Work, Any] = {work: self.known.get(work) for work in works}
-        runs = {work: self.operators(work) for work, step in found.items() if step is None}
-        self.machine.look_ahead((o.m, o.n, o.k, o.precision) for run in runs.values() for o in run if o.kind == "gemm")
+        runs = {work: self.operators(work) for work in works if work not in self.known}
+        products = [(o.m, o.n, o.k, o.precision) for run in runs.values() for o in run if o.kind == "gemm"]
+        self.machine.look_ahead(products)
         for work, run in runs.items():
-            found[work] = self.known[work] = self._step(work, run)
-        return [found[work] for work in works]
+            self.known[work] = self._step(work, run, ahead=False)
+        return [self.known[work] for work in works]
 
-    def _step(self, work: Work, run: list[Operator]) -> Step:
-        passed = time_pass(self.machine, run, self.links)
-        if self.stack.si.shared_stream and work.phase == "decode":
+    def _step(self, work: Work, run: list[Operator], ahead: bool = True) -> Step:
+        passed, s = time_pass(self.machine, run, self.links, ahead), self.stack.si
+        if s.shared_stream and work.phase == "decode":
             passed = overlapped(passed)
-        s, stages, micro = self.stack.si, self.layout.stages, self._micro_batches(work)
+        stages, micro = self.layout.stages, self._micro_batches(work)
         # Decoding micro-batches fill all stages at once; a prompt's micro-batches fill and drain the pipeline.
         if micro is not None and work.phase == "prefill":
             passed = scaled(passed, (micro + stages - 1) / stages)

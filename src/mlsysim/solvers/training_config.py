@@ -38,6 +38,8 @@ class TrainingConfig:
     tokens: int | None = None
     expert_tp: int | None = None
     shard_group: int | None = None
+    offload_layers: int | None = None
+    """Layers of a stage whose activations wait on the host."""
     read: tuple[str, ...] = ()
     """Flags that were used, as the file states them."""
     not_understood: tuple[str, ...] = ()
@@ -62,7 +64,7 @@ class TrainingConfig:
                 "offload_param")  # fmt: skip
         found = {name: self.arguments[name] for name in same if name in self.arguments}
         return found | {"microbatch_size": self.microbatch_size, "stack": self.stack, "expert_tp": self.expert_tp,
-                        "shard_group": self.shard_group}  # fmt: skip
+                        "shard_group": self.shard_group, "offload_layers": self.offload_layers}  # fmt: skip
 
     def solve(self, fleet: Any, **changes: Any) -> Any:
         """One step of the job on a fleet of as many GPUs: ``DistributedModel``, with some arguments changed."""
@@ -158,7 +160,7 @@ def training_question(
         source=label, kind=found, model=job.model, gpus=total, arguments=arguments,
         microbatch_size=job.micro, stack=job.stack, steps=-(-samples // batch) if samples is not None else None,
         tokens=samples * job.seq_len if samples is not None else None, expert_tp=job.expert_tp,
-        shard_group=job.shard_group, read=tuple(flags.read),
+        shard_group=job.shard_group, offload_layers=job.offload_layers, read=tuple(flags.read),
         not_understood=(*dict.fromkeys(job.ignored), *flags.unread(harmless)), remarks=tuple(dict.fromkeys(remarks)),
     )  # fmt: skip
 

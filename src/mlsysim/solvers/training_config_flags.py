@@ -187,6 +187,7 @@ class Job:
     shard_group: int | None = None
     offload: str = "none"
     offload_param: str = "none"
+    offload_layers: int | None = None
     steps: int | None = None
     samples: int | None = None
     remarks: list[str] = field(default_factory=list)

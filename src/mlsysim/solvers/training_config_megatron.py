@@ -179,6 +179,7 @@ def _job(flags: Flags, given: Given) -> tuple[Flags, Job]:
     job.optimizer = flags.choice(OPTIMIZERS, "optimizer", default="adam")
     if flags.flag("optimizer-cpu-offload"):
         job.offload = "cpu"
+    job.offload_layers = flags.count("cpu-offloading-num-layers")
     job.sequence_parallel = flags.flag("sequence-parallel")
     job.fused_attention = flags.word("attention-backend", default="auto") not in ("unfused", "local")
     flags.flag("use-flash-attn")

@@ -86,11 +86,7 @@ def host_of(
     if place == "none" and weights == "none":
         return None
     node = machine.node if isinstance(machine, Fleet) else machine
-    link = device.si.host_bandwidth
-    if link is None:
-        raise MissingFactError(
-            f"{device.id}: offloading needs a host_bandwidth; pass hardware.replace(host_bandwidth=...)"
-        )
+    link = link_of(device)
     sharers, speed = node.si.accelerators_per_node, node.si.storage_bandwidth
     if "nvme" in (place, weights) and speed is None:
         raise MissingFactError(
@@ -101,6 +97,19 @@ def host_of(
         drives=None if speed is None else speed / sharers, states=states, value=value, place=place, weights=weights,
         delayed=delayed,
     )  # fmt: skip
+
+
+def link_of(device: Any) -> Any:
+    """Bandwidth of a device's link to its host, one direction.
+
+    Raises:
+        MissingFactError: it is not known
+    """
+    if device.si.host_bandwidth is None:
+        raise MissingFactError(
+            f"{device.id}: offloading needs a host_bandwidth; pass hardware.replace(host_bandwidth=...)"
+        )
+    return device.si.host_bandwidth
 
 
 def capacity(machine: Any, *places: str) -> tuple[Any, tuple[str, ...]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..errors import MLSysimError
 from .ledger import shown
 
@@ -78,6 +80,9 @@ def _changes(step: Any) -> list[Change]:
             found.append((f"{stages} pipeline stages", {"pp_size": stages}))
     if asked["offload"] == "none":
         found.append(("optimizer states in the memory of the host (offload='cpu')", {"offload": "cpu"}))
+    if layout is not None and asked["offload_layers"] is None and getattr(asked["model"].si, "layers", None):
+        change = {"activation_recomputation": "full", "offload_layers": int(np.ceil(asked["model"].si.layers / i.pp))}
+        found.append(("full recomputation, inputs of layers in the memory of the host (offload_layers)", change))
     if data * i.cp > 1 and i.pp == 1:
         both = {"zero_stage": 3, "offload": "cpu", "offload_param": "cpu"}
         found.append(("weights in the memory of the host too (ZeRO-3, offload_param='cpu')", both))

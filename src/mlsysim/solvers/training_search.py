@@ -102,14 +102,13 @@ def best_plans(
             continue
         i = answer.si
         shape = good.shape
-        steps, needed, room, utilised, fits = (
-            np.broadcast_to(v, shape)
-            for v in (i.step_latency_total, i.memory_per_device, i.memory_capacity, i.mfu, answer.feasible)
+        steps, needed, utilised, fits = (
+            np.broadcast_to(v, shape) for v in (i.step_latency_total, i.memory_per_device, i.mfu, answer.feasible)
         )
         tried += int(good.sum())
         least = min(least, float(needed[good].min()))
         whole = {name: np.broadcast_to(column, shape) for name, column in grid.items()}
-        for n in zip(*np.nonzero(good & fits & (needed <= room)), strict=True):
+        for n in zip(*np.nonzero(good & fits), strict=True):
             one = {name: int(column[n]) for name, column in whole.items()}
             found.append({"step": float(steps[n]), "tp": tp, "pp": one["pp"], "cp": cp, "ep": ep, "microbatch": one["micro"],
                           "chunks": one["chunks"], "schedule": "interleaved" if one["chunks"] > 1 else way, "recompute": again,

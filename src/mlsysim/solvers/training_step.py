@@ -17,9 +17,10 @@ from ..errors import InvalidInputError, InvalidPlanError, MissingFactError, alte
 from ..machine.measured import MeasuredMachine
 from ..machine.textbook import peak_in, wiring
 from ..machine.training_measured import Wires
+from ..physics import training_memory as state
 from ..record import total
-from ..units import Fraction, Seconds, TokensPerSecond, quantity
-from ..workloads.training import OPTIMIZERS, adapter_parameters, optimizer_bytes, work_of
+from ..units import Bytes, Fraction, Seconds, TokensPerSecond, quantity
+from ..workloads.training import OPTIMIZERS, Kept, adapter_parameters, optimizer_bytes, work_of
 from ..workloads.training_operators import CONTEXTS, UNFUSED
 from ..workloads.training_states import Recipe
 from . import plan_rules
@@ -35,12 +36,18 @@ from .training_step_time import Layout, StepTimes, local_shard, recomputed_share
 
 WIDE = {"fp32": 2.0, "tf32": 2.0, "fp64": 4.0}
 """Width of the values of formats that no products were measured in, over 16 bits."""
+NARROW = {"fp8": 1.0, "fp8_block": 1.0, "nvfp4": 0.5625}
+"""Bytes of a value in formats that products are computed in; a scale of 8 bits serves 16 values of four bits."""
 KERNELS = ("gemm", "attention", "experts", "elementwise", "head", "recompute", "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainingStepResult(DistributedResult):
-    """A measured step. ``compute_latency`` is the sum of its kernels, which are told apart here; see also the timeline."""
+    """A measured step. ``compute_latency`` is the sum of its kernels, which are told apart here; see also the timeline.
+
+    ``cached_blocks``, part of the buffers, is what the allocator holds between requests. It gives them back where the device
+    is full, so that they never decide whether a step fits; they take no more than what is left.
+    """
 
     stack: str
     gemm: Seconds
@@ -55,6 +62,7 @@ class TrainingStepResult(DistributedResult):
     weights_stage: Seconds
     sigma: Fraction
     padding_share: Fraction
+    cached_blocks: Bytes
     layout: Layout = field(repr=False)
 
     @total
@@ -129,6 +137,7 @@ class TrainingStepModel(ForwardModel):
         adapted: Any = "attention",
         context_parallel: Any = "ring",
         recompute_layers: Any = None,
+        offload_layers: Any = None,
         offload: Any = "none",
         offload_param: Any = "none",
         delayed_update: Any = False,
@@ -161,6 +170,7 @@ class TrainingStepModel(ForwardModel):
             adapted: which matrices have adapters: ``"attention"``, ``"qkv"`` (of it) or ``"all"``
             context_parallel: how context ranks exchange: ``"ring"``, ``"all_gather"`` or ``"ulysses"``
             recompute_layers: layers of each stage to which recomputation applies; all if not given
+            offload_layers: layers of each stage whose kept activations wait in the memory of the host; none if not given
             offload: where optimizer states lie and the update runs: ``"none"``, ``"cpu"``, or ``"nvme"`` (states on drives)
             offload_param: where weights lie between their uses, with ZeRO-3: ``"none"``, ``"cpu"`` or ``"nvme"``
             delayed_update: an offloaded update runs beside the next step, which works with weights one step old
@@ -186,6 +196,7 @@ class TrainingStepModel(ForwardModel):
                          seq_len=seq_len, stack=stack, schedule=schedule, sequence_parallel=sequence_parallel,
                          expert_tp=expert_tp, shard_group=shard_group, optimizer=optimizer, lora_rank=lora_rank,
                          adapted=adapted, context_parallel=context_parallel, recompute_layers=recompute_layers,
+                         offload_layers=offload_layers,
                          offload=offload, offload_param=offload_param, delayed_update=delayed_update,
                          padding_share=padding_share, straggler_factor=straggler_factor)  # fmt: skip
         border = Border()
@@ -205,6 +216,7 @@ class TrainingStepModel(ForwardModel):
         which = border.choice("adapted", adapted, ("attention", "all", "qkv"))
         contexts = border.choice("context_parallel", context_parallel, CONTEXTS)
         again = None if recompute_layers is None else border.count("recompute_layers", recompute_layers)
+        gone = None if offload_layers is None else border.count("offload_layers", offload_layers)
         place = border.choice("offload", offload, offloading.PLACES)
         outside_weights = border.choice("offload_param", offload_param, offloading.PLACES)
         late = border.flag("delayed_update", delayed_update)
@@ -254,35 +266,40 @@ class TrainingStepModel(ForwardModel):
         timed, touched = None, work
         if not isinstance(spec, Transformer):
             timed, touched = networks.timed(bed, device, spec, work, layout, entry, number, peak, wires)
-        times = step_times(
-            bed, spec, touched, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
-            (22.0 + 2.0 * (first + second)) / 38.0, host, timed,
-        )  # fmt: skip
-        kept = entry.si.gradient_kept
-        # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
-        recipe = Recipe(
-            weight=np.where(np.asarray(level) >= 3, 0.0, 2.0)[()] if wide == 1 else 2.0 * wide,
-            gradient=np.maximum(kept, 2.0 * wide),
-            states=states + np.maximum(4.0 - kept, 0.0) * (wide == 1),
-            value=2.0 * wide,
-        )
+        recipe = _recipe(entry.si, level, wide, states, linear, rank, which)
         held = networks.footprint_of(
             work, recipe, samples=samples, tp=tp, pp=pp, cp=cp, ep=spread, etp=etp, data=data, chunks=chunks,
             microbatches=steps, zero=level, recompute=recompute, sequence_parallel=shared,
             fused=entry.si.attention != UNFUSED, selective=entry.si.selective, trained=share, schedule=order,
-            recomputed=recomputed_share(np.ceil(work.layers / pp), again), kept_on_chip=float(place == "none"),
+            recomputed=recomputed_share(np.ceil(work.layers / pp), again), kept_on_chip=float(place == "none"), outside=gone,
+        )  # fmt: skip
+        sent = 0.0 if gone is None else held.sent / offloading.link_of(device)
+        times = step_times(
+            bed, spec, touched, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
+            (22.0 + 2.0 * (first + second)) / 38.0, host, timed, sent,
         )  # fmt: skip
         mine = local_shard(work, layout)
-        on_host = 0.0 if host is None else host.held(mine, share, mine)
-        room, more = offloading.capacity(machine, place, outside_weights)
+        on_host = held.away + (0.0 if host is None else host.held(mine, share, mine))
+        room, more = offloading.capacity(machine, place, outside_weights, "none" if gone is None else "cpu")
         told += more
-        outside = entry.si.context_memory + entry.si.fragmentation * held.allocated
-        useful, done = sample_flops(work, recompute, rank is not None, entry.si.attention != UNFUSED)
         capacity = device.si.memory_capacity
+        resident = held.allocated - held.weights * float(outside_weights != "none") + entry.si.context_memory
+        cached = state.cached_blocks_size(held.allocated, entry.si.fragmentation, capacity - resident)
+        if np.ndim(cached) == 0 and resident <= capacity and cached < entry.si.fragmentation * held.allocated:
+            told += (
+                f"memory is tight: {resident / capacity:.0%} is in use at the peak, so cached blocks are given back",
+            )
+        useful, done = sample_flops(work, recompute, rank is not None, entry.si.attention != UNFUSED)
         return TrainingStepResult(
             question=Question(type(self), arguments),
             shape=shape_of(
-                *sizes.values(), level, recompute, etp, *(v for v in (rank, again) if v is not None), padding, straggler
+                *sizes.values(),
+                level,
+                recompute,
+                etp,
+                *(v for v in (rank, again, gone) if v is not None),
+                padding,
+                straggler,
             ),
             notes=tuple(dict.fromkeys((*links.notes, *told, *times.notes))),
             **_times(times),
@@ -298,7 +315,8 @@ class TrainingStepModel(ForwardModel):
             optimizer_state=held.optimizer,
             activations=held.activations,
             logits=held.logits,
-            communication_buffers=held.workspace + outside,
+            communication_buffers=held.workspace + entry.si.context_memory + cached,
+            cached_blocks=cached,
             memory_capacity=capacity,
             batch=batch,
             tokens_per_sample=sizes["seq_len"] if isinstance(spec, Transformer) else np.nan,
@@ -312,11 +330,30 @@ class TrainingStepModel(ForwardModel):
             ep=ep,
             cp=cp,
             memory_bound=False,
-            feasible=good
-            & (held.allocated - held.weights * float(outside_weights != "none") + outside <= capacity)
-            & (on_host <= room),
+            feasible=good & (resident <= capacity) & (on_host <= room),
             layout=layout,
         )
+
+
+def _recipe(s: Any, level: Any, wide: float, states: Any, linear: str, rank: Any, which: str) -> Recipe:
+    """Bytes of every state of a parameter, and how activations wait."""
+    kept = s.gradient_kept
+    # Fully sharded stacks keep weights in 32 bits alone; 16-bit gradients are copied to 32 bits by the optimizer.
+    weight = np.where(np.asarray(level) >= 3, 0.0, 2.0)[()] if wide == 1 else 2.0 * wide
+    copied = np.maximum(4.0 - kept, 0.0) * (wide == 1 and s.state_width == 1)
+    waiting = Kept(
+        narrow=NARROW.get(linear) if s.input_narrow and wide == 1 else None, gate=s.gate_kept if wide == 1 else None,
+        mask=float(s.dropout > 0), adapted="" if rank is None else which, dropped=bool(s.adapter_dropout) and rank is not None,
+    )  # fmt: skip
+    return Recipe(
+        weight=weight if rank is None else s.frozen * wide,
+        gradient=np.maximum(kept, 2.0 * wide),
+        states=states * s.state_width + copied,
+        value=2.0 * wide,
+        logit=s.logit_kept,
+        waiting=waiting,
+        cast_late=bool(s.cast_late),
+    )
 
 
 def linear_format(name: str) -> str:

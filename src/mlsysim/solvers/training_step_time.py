@@ -136,7 +136,7 @@ def sustained(machine: MeasuredMachine, power: Any, chips: Count = 1.0) -> Any:
 def step_times(
     machine: MeasuredMachine, model: Transformer, work: Work, layout: Layout, stack: TrainingStack, style: Style,
     length: Count, wires: Wires, trained: Any = 1.0, power: Any = None, arithmetic: float = 1.0, wide: float = 1.0,
-    adam_share: Any = 1.0, offloaded: Host | None = None, timed: Sums | None = None,
+    adam_share: Any = 1.0, offloaded: Host | None = None, timed: Sums | None = None, sent: Seconds = 0.0,
 ) -> StepTimes:  # fmt: skip
     """Where the time of one step goes, on the slowest stage.
 
@@ -156,6 +156,7 @@ def step_times(
         adam_share: bytes that the optimizer moves over those of Adam
         offloaded: the host, where states or weights lie there
         timed: times of the layers of a model that is no transformer
+        sent: time that a stage's activations of a micro-batch take to the host, and as long back
     """
     s = stack.si
     share = Share(layout.samples, length, layout.tp, layout.cp, layout.ep, layout.etp, layout.sequence_parallel,
@@ -183,7 +184,9 @@ def step_times(
     ahead = (own[0] + forward[0] + host[0]) * per_stage
     behind = (own[1] + backward[0] + host[1] + again + again_host) * per_stage
     fsdp_f, fsdp_b, whole_data = _sharded(machine, work, layout, s, wires, ahead, behind, trained, offloaded)
-    mean = ahead + behind + fsdp_f + fsdp_b + head_time * per_stage
+    # activations go down beside the forward pass and come up beside the backward pass
+    down, up = np.maximum(sent - ahead - fsdp_f, 0.0), np.maximum(sent - behind - fsdp_b, 0.0)
+    mean = ahead + behind + fsdp_f + fsdp_b + down + up + head_time * per_stage
     # where layers divide the stages evenly the last one has the logits on top; else embedding and logits count as layers
     dealt = _dealt(
         mean - head_time * per_stage, head_time, count + (getattr(model.si, "mtp_layers", None) or 0.0), layout
@@ -192,9 +195,9 @@ def step_times(
     last = np.where(whole & (np.asarray(layout.pp) > 1), head_time, head_time * per_stage)
     weights = layers.weights * per_stage
     third = head_time * per_stage / 3  # of the logits, as of any product: a third for each of the three passes
-    bubble = _bubble(layout, ahead + fsdp_f + third, behind + fsdp_b - weights + third, weights + third) + m * (
-        slowest - mean - (last - head_time * per_stage)
-    )
+    bubble = _bubble(
+        layout, ahead + fsdp_f + down + third, behind + fsdp_b + up - weights + third, weights + third
+    ) + m * (slowest - mean - (last - head_time * per_stage))
     sends = _sends(machine, model, layout, s, share, wires)
     late, late_whole = _once_a_step(machine, work, layout, s, wires, ahead, behind, trained)
     update = _update(machine, work, layout, trained * adam_share)
@@ -212,7 +215,7 @@ def step_times(
         elementwise=sums["elementwise"],
         head=m * last,
         recompute=(again + again_host) * times,
-        host=(host[0] + host[1]) * times + s.step_host,
+        host=(host[0] + host[1]) * times + m * (down + up) + s.step_host,
         tensor=(forward[1] + backward[1]) * times,
         expert=(forward[2] + backward[2]) * times,
         ring=(forward[3] + backward[3]) * times,
@@ -221,8 +224,8 @@ def step_times(
         data_whole=m * whole_data + late_whole,
         bubble=bubble,
         update=update,
-        forward_stage=ahead + fsdp_f,
-        backward_stage=behind + fsdp_b,
+        forward_stage=ahead + fsdp_f + down,
+        backward_stage=behind + fsdp_b + up,
         weights_stage=weights,
         sigma=_sigma(layers, s, model),
         floor=m * (layers.floor * per_stage + head.floor * per_stage),

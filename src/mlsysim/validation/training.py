@@ -62,7 +62,7 @@ def counted(inside: Any, case: Case) -> float:
     """Memory as the counter of a row sees it: of the allocator, reserved by it, of the device, or a part alone."""
     stack = case.arguments["stack"].si
     device = float(inside.memory_per_device)
-    allocated = (device - stack.context_memory) / (1 + stack.fragmentation)
+    allocated = device - stack.context_memory - float(inside.cached_blocks)
     states = inside.weights + inside.gradients + inside.optimizer_state
     found: float = {
         "device": device, "reserved": device - stack.context_memory, "activations": inside.activations, "states": states,

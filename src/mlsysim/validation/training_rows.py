@@ -22,6 +22,7 @@ from ..machine.measured import MeasuredMachine
 from ..solvers.training_step_time import sustained
 from .data import FOLDER, read_table
 from .training_cases import Case, build, cut, device_of, gpt_flops, model_of, number, number_after, step_of
+from .training_unrecorded import lightest
 
 FILE = FOLDER / "training" / "training.csv.gz"
 
@@ -138,7 +139,8 @@ def titan(row: Mapping[str, str]) -> Case:
 def foundry(row: Mapping[str, str]) -> Case:
     """llm-foundry's tables of MPT models."""
     text = row["parallelism_other"]
-    stack = TrainingStacks["fsdp_eager"].replace(gradient="2 B" if "PURE" in text else "4 B")
+    # the loss is flash-attn's by default (loss_fn: fused_crossentropy of its MPT): a logit and its gradient in 16 bits
+    stack = TrainingStacks["fsdp_eager"].replace(gradient="2 B" if "PURE" in text else "4 B", logit_kept="4 B")
     recompute = "full" if "act_ckpt=True" in text else "none"
     model = model_of(row["model"])
     length = number(row["input_len"]) or 2048.0
@@ -168,8 +170,8 @@ def bridge(row: Mapping[str, str]) -> Case:
         regime = "fsdp" if sharded else "moe"
     sinks = ("kernel of attention with sinks",) if "GPT_OSS" in row["model"] else ()
     assumed = ("recomputation", *sinks) if ep > 1 else ("rank of the adapters",) if regime == "lora" else ()
-    return build(row, source, model_of(row["model"]), device_of(row["hardware"]), step_of(row), TrainingStacks["nemo"], regime=regime,
-                 trouble=trouble, assumed=assumed, **more)  # fmt: skip
+    return lightest(build(row, source, model_of(row["model"]), device_of(row["hardware"]), step_of(row), TrainingStacks["nemo"],
+                          regime=regime, trouble=trouble, assumed=assumed, **more))  # fmt: skip
 
 
 def mlperf(row: Mapping[str, str]) -> Case | None:
@@ -183,7 +185,11 @@ def mlperf(row: Mapping[str, str]) -> Case | None:
     stack = TrainingStacks["nemo"]
     if lora:  # rank and dropout of the benchmark's reference
         more |= {"lora_rank": 16.0, "adapted": "attention"}
-        stack = stack.replace(adapter_dropout=1.0)
+        # fp8_params follows FP8 in NVIDIA's configuration of this benchmark, so frozen weights lie in eight bits alone; what the
+        # activation function reads waits in eight bits too (FP8_ACT, FP8_ACTIVATION) in its scripts of one tensor rank and one
+        # or two context ranks, not of eight
+        stored = 1.0 if number(row["tp"]) == 1 and (number(row["cp"], 1.0) or 1.0) <= 2 else 2.0
+        stack = stack.replace(adapter_dropout=1.0, frozen="1 B", gate_kept=f"{stored:g} B")
     else:
         more["v_stages"] = 8.0
         assumed = ("eight chunks of each stage",)
@@ -192,8 +198,8 @@ def mlperf(row: Mapping[str, str]) -> Case | None:
     )
     steps = (number(row["batch_global"]) or 1.0) / ranks
     more["microbatch_size"] = max(1.0, steps / (number_after(r"grad_accum=(\d+)", text) or steps))
-    return build(row, "mlperf-lora" if lora else "mlperf-405b", model_of(row["model"]), device_of(row["hardware"]), step_of(row),
-                 stack, regime="lora" if lora else "dense", assumed=assumed, **more)  # fmt: skip
+    return lightest(build(row, "mlperf-lora" if lora else "mlperf-405b", model_of(row["model"]), device_of(row["hardware"]),
+                          step_of(row), stack, regime="lora" if lora else "dense", assumed=assumed, **more))  # fmt: skip
 
 
 SIMUMAX_PRODUCTS = 0.495
@@ -263,8 +269,10 @@ def bigscience(row: Mapping[str, str]) -> Case | None:
 def tpu(row: Mapping[str, str]) -> Case | None:
     """MaxText recipes whose batch and length are in the row.
 
-    Their ``custom`` policies keep the input of a layer, and most of them queries, keys and values (on the host); the rest is
-    computed again: tpu-recipes, training/trillium, workload details of Gemma3-12B and Llama3.1-70B.
+    Their ``custom`` policies keep the input of a layer, and most of them queries, keys and values; the rest is computed again.
+    All but those of Gemma 3 keep them on the host (``decoder_layer_input: offload``); Gemma's cut the logits in 16
+    (``num_vocab_tiling``). Llama 3.1 70B on 32 chips holds weights, and so gradients and moments, in 16 bits
+    (``weight_dtype``): tpu-recipes, training/trillium, workload details.
     """
     if (
         not number(row["batch_global"])
@@ -274,10 +282,16 @@ def tpu(row: Mapping[str, str]) -> Case | None:
     ):
         return None
     model = model_of(row["model"].split("-MaxText")[0])
-    return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), TrainingStacks["jax"],
-                 assumed=("queries, keys and values computed again",),
-                 activation_recomputation="full",
-                 zero_stage=3)  # fmt: skip
+    stack, more = TrainingStacks["jax"], dict[str, Any]()
+    if model.id.startswith("Gemma"):
+        stack = stack.replace(logit_kept="0.25 B")
+    else:
+        more["offload_layers"] = float(model.si.layers)
+    if "bfloat16" in row["parallelism_other"]:
+        stack = stack.replace(state_width=0.5, gradient="2 B", gradient_kept="2 B")
+    return build(row, "maxtext", model, device_of(row["hardware"]), step_of(row), stack,
+                 assumed=("queries, keys and values computed again",), activation_recomputation="full", zero_stage=3,
+                 **more)  # fmt: skip
 
 
 READERS: dict[str, Any] = {

@@ -143,9 +143,55 @@ def _other(model: Workload, tokens: Any) -> Work:
     return Work(model, None, forward, 0.0, 0.0, layers, parameters - tables, tables, 0.0, True, tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How what products and activation functions read waits for the backward pass.
+
+    ``narrow`` are the bytes of an input kept for gradients of weights, where that is the copy in a narrow format: then the
+    output of attention waits twice, since attention keeps its own. ``gate`` are the bytes of a value that an activation
+    function keeps, and ``mask`` those of one element of a dropout mask. With adapters on some matrices (``adapted``) the
+    others are frozen; they have no gradients, and so keep no inputs. ``dropped`` adapters read a copy with a mask of its own.
+    """
+
+    narrow: Bytes | None = None
+    gate: Bytes | None = None
+    mask: Bytes = 1.0
+    adapted: str = ""
+    dropped: bool = False
+
+    def spared(self, hidden: Any, across: Any, ffn: Any, gates: float, value: Bytes) -> Any:
+        """Bytes of a token that need not wait, of a layer with inputs of so many values on this rank.
+
+        Examples:
+            >>> Kept().spared(8192.0, 8192.0, 28672.0, 2.0, 2.0)
+            0.0
+            >>> Kept(narrow=1.0).spared(8192.0, 8192.0, 28672.0, 2.0, 2.0)
+            36864.0
+            >>> Kept(adapted="qkv").spared(8192.0, 8192.0, 28672.0, 2.0, 2.0)
+            73728.0
+        """
+        gate = 0.0 if self.gate is None else (value - self.gate) * gates * ffn
+        if self.adapted in ("attention", "qkv"):
+            masks = self.dropped * (hidden + (value + 1.0) * across * (self.adapted == "attention"))
+            return value * (hidden + ffn) + gate - masks
+        if self.adapted or self.narrow is None or self.narrow >= value:
+            return gate
+        return (value - self.narrow) * (2 * hidden + ffn) - self.narrow * across + gate
+
+    def sent(self, value: Bytes) -> Bytes:
+        """Bytes of a value as experts keep what they are sent."""
+        if self.adapted in ("attention", "qkv"):
+            return 0.0
+        return value if self.adapted or self.narrow is None else min(self.narrow, value)
+
+
+PLAIN = Kept()
+
+
 def layer_activations(
-    work: Work, samples: Count, tp: Count, cp: Count, shards: Count, recompute: Any, value: Bytes, fused: bool
-) -> tuple[Bytes, Bytes]:
+    work: Work, samples: Count, tp: Count, cp: Count, shards: Count, recompute: Any, value: Bytes, fused: bool,
+    waiting: Kept = PLAIN,
+) -> tuple[Bytes, Bytes]:  # fmt: skip
     """Activations that one layer keeps for the backward pass of a micro-batch, and those of a layer in full.
 
     Args:
@@ -157,6 +203,7 @@ def layer_activations(
         recompute: :data:`NONE`, :data:`SELECTIVE` or :data:`FULL` (may be an array)
         value: bytes of a stored value
         fused: attention never stores its scores (FlashAttention)
+        waiting: how inputs of products wait
     """
     m = work.model.si
     if work.shape is None:
@@ -166,10 +213,10 @@ def layer_activations(
     if work.model.architecture == "encoder_decoder":
         kept = _of_both(work, samples, tokens, tp, shards, value)
     else:
-        kept = _without_scores(work, samples, tokens, tp, shards, value)
+        kept = _without_scores(work, samples, tokens, tp, shards, value, waiting)
     whole = kept
     if not fused:
-        dropout = 1.0 if m.mlp_matrices == 2 else 0.0
+        dropout = waiting.mask if m.mlp_matrices == 2 else 0.0
         scores = state.layer_activation_size(work.tokens, samples, 0.0, m.heads, tp * cp, 1.0, value, dropout)
         kept = np.where(np.asarray(recompute) >= SELECTIVE, kept, kept + scores)
         whole = whole + scores
@@ -178,12 +225,16 @@ def layer_activations(
     return chosen[()], whole
 
 
-def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards: Count, value: Bytes) -> Bytes:
+def _without_scores(
+    work: Work, samples: Count, tokens: Count, tp: Count, shards: Count, value: Bytes, waiting: Kept = PLAIN
+) -> Bytes:
     m, s = work.model.si, work.shape
     assert s is not None
     classic = m.mlp_matrices == 2 and m.kv_heads == m.heads and m.ffn == 4 * m.hidden
-    if classic and not s.moe_layers:  # the layer of GPT, with dropout
-        return state.selective_activation_size(tokens, samples, m.hidden, tp, shards, value)
+    if classic and not s.moe_layers:  # the layer of GPT
+        spared = waiting.spared(m.hidden / shards, m.hidden / tp, m.ffn / tp, 1.0, value)
+        whole = state.selective_activation_size(tokens, samples, m.hidden, tp, shards, value, waiting.mask)
+        return whole - samples * tokens * spared
     heads, kv, width = m.heads, m.kv_heads, m.head_dim
     if m.kv_lora_rank is not None:  # keys and values are expanded from the latent while training
         kv, width = heads, ((m.qk_nope_head_dim or 0.0) + (m.qk_rope_head_dim or 0.0) + m.v_head_dim) / 2
@@ -216,9 +267,11 @@ def _without_scores(work: Work, samples: Count, tokens: Count, tp: Count, shards
         samples * tokens, hidden, heads, kv, width, ffn, tp, shards, value
     )
     held = held + beside if m.kv_lora_rank is not None else held
+    across, gates = heads * width / tp, m.mlp_matrices - 1.0
+    held = held - samples * tokens * waiting.spared(hidden / shards, across, ffn / scale / tp, gates, value)
     if not s.moe_layers:
         return held
-    copies = state.full_recompute_activation_size(tokens, samples, m.hidden, tp, value)
+    copies = state.full_recompute_activation_size(tokens, samples, m.hidden, tp, waiting.sent(value))
     return held + copies * s.active_experts * s.moe_layers / layers  # tokens as sent to experts and as returned
 
 

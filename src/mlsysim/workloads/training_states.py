@@ -9,14 +9,14 @@ import numpy as np
 
 from ..physics import memory, pipeline
 from ..units import Bytes, Count
-from .training import FULL, SELECTIVE, Work, layer_activations
+from .training import FULL, PLAIN, SELECTIVE, Kept, Work, layer_activations
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """Bytes of each state of a parameter, and of each stored activation.
 
-    ``static`` are bytes that data-parallel ranks never share in ZeRO-1 (weights and gradients), ``shared`` those they do.
+    ``cast_late`` stacks widen a gradient after ranks have shared it out, so that no whole matrix is held in 32 bits.
     """
 
     weight: Bytes = 2.0
@@ -24,11 +24,16 @@ class Recipe:
     states: Bytes = 12.0
     value: Bytes = 2.0
     logit: Bytes = 6.0
+    waiting: Kept = PLAIN
+    cast_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes by use on the fullest rank."""
+    """Bytes by use on the fullest rank.
+
+    ``away`` are activations that the first stage has on its host, ``sent`` those of one micro-batch.
+    """
 
     weights: Bytes
     gradients: Bytes
@@ -36,6 +41,8 @@ class Footprint:
     activations: Bytes
     logits: Bytes
     workspace: Bytes
+    away: Bytes = 0.0
+    sent: Bytes = 0.0
 
     @property
     def allocated(self) -> Bytes:
@@ -48,6 +55,7 @@ def footprint(
     work: Work, recipe: Recipe, *, samples: Count, tp: Count, pp: Count, cp: Count, ep: Count, etp: Count, data: Count,
     chunks: Count, microbatches: Count, zero: Count, recompute: Any, sequence_parallel: bool, fused: bool, selective: str,
     trained: Any = 1.0, schedule: str = "1f1b", recomputed: Any = 1.0, kept_on_chip: Any = 1.0,
+    outside: Any = None,
 ) -> Footprint:  # fmt: skip
     """The fuller of the first stage, with its embedding and most micro-batches, and the last, with its logits."""
     m = work.model.si
@@ -77,7 +85,7 @@ def footprint(
     tokens = samples * work.tokens / cp
     kept, whole = layer_activations(
         work, samples, tp, cp, tp if sequence_parallel else 1.0, np.minimum(recompute, SELECTIVE) if selective == "scores" else 0.0,
-        recipe.value, fused,
+        recipe.value, fused, recipe.waiting,
     )  # fmt: skip
     boundary = recipe.value * tokens * m.hidden / (tp if sequence_parallel else 1.0)
     level = np.asarray(recompute)
@@ -95,25 +103,33 @@ def footprint(
         last = first
     at_work = np.where(level >= FULL, whole, 0.0)
     logits = tokens * m.vocab / tp * recipe.logit
-    # the gradient of the largest matrix in 16 bits, and its copy in 32 before it is added up; shards gathered for use
-    widest = (
-        np.maximum((m.mlp_matrices - 1) * (m.ffn or m.expert_ffn), m.vocab * np.where(staged, 0.0, 1.0)) * m.hidden / tp
-    )
-    space = (2.0 + (4.0 if recipe.gradient >= 4 else 0.0) / 1.0) * widest * trained
-    gathered = np.where(shared_w, 2 * 2.0 * (dense + experts) / stage, 0.0)
+    # A gradient in 16 bits, and its copy in 32 before it is added up, unless ranks share it out first; weights gathered for use.
+    # The loss comes when no layer is at work, and its logits are gone when one is.
+    copy = (2.0 + (4.0 if recipe.gradient >= 4 and not recipe.cast_late else 0.0)) * trained
+    head = m.vocab * np.where(staged, 0.0, 1.0) * m.hidden / tp
+    in_layer = copy * (m.mlp_matrices - 1) * (m.ffn or m.expert_ffn) * m.hidden / tp
+    in_layer = in_layer + np.where(shared_w, 2 * 2.0 * (dense + experts) / stage, 0.0)
+    at_loss = (copy + np.where(shared_w, 2.0, 0.0)) * head
     ends = np.where(staged, 1.0, 1.0 if work.tied else 2.0)
     states = held(ends)
     if schedule == "dualpipe":
         states = (2.0 * states[0], *states[1:])
-    at_first = each * stage * first + at_work
-    at_last = each * stage * last + at_work + logits
-    alone = ~staged
-    fuller = at_last > at_first
+    # layers whose activations go to the host leave one that is being sent and one that is at work
+    gone = 0.0 if outside is None else np.minimum(outside, stage)
+    near = stage - gone
+    here = np.minimum(2.0, gone) * each
+    at_first = each * near * first + here + at_work
+    waiting = each * near * last + here
+    loss = logits + at_loss >= at_work + in_layer
+    ending = ~staged | (waiting + np.where(loss, logits + at_loss, at_work + in_layer) > at_first + in_layer)
+    by_loss = ending & loss
     return Footprint(
         weights=states[0] + 0.0,
         gradients=states[1],
         optimizer=states[2],
-        activations=np.where(alone | fuller, each * stage * last + at_work, at_first)[()],
-        logits=np.where(alone | fuller, logits, 0.0)[()],
-        workspace=(space + gathered)[()],
+        activations=np.where(by_loss, waiting, np.where(ending, waiting + at_work, at_first))[()],
+        logits=np.where(by_loss, logits, 0.0)[()],
+        workspace=np.where(by_loss, at_loss, in_layer)[()],
+        away=each * gone * first,
+        sent=each * gone,
     )
