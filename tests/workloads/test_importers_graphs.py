@@ -182,12 +182,18 @@ def test_modules_and_inputs_that_make_no_sense(torch):
         def forward(self, x):
             return x @ x.T if x.sum() > 0 else x
 
-    with pytest.raises(UnsupportedWorkloadError, match="depends on values"):
+    class Selector(torch.nn.Module):
+        def forward(self, x):
+            return x[x > 0]
+
+    with pytest.raises(InvalidInputError, match=r"on the shapes of these inputs alone: .*meta tensor"):
         import_model(Chooser(), (2, 2))
+    with pytest.raises(UnsupportedWorkloadError, match="depends on values"):
+        import_model(Selector(), (2, 2))
     linear = torch.nn.Linear(4, 4)
     for inputs, told in [
         ((), "expected example inputs"),
-        (((3, 5),), "does not take these inputs"),
+        (((3, 5),), "does not run on the shapes of these inputs"),
         (((-1, 4),), "a shape"),
     ]:
         with pytest.raises(InvalidInputError, match=told) as caught:

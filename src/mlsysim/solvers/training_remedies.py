@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MLSysimError
+from ..errors import InvalidPlanError, MissingFactError
 from .ledger import shown
 
 Change = tuple[str, dict[str, Any]]
@@ -44,7 +44,7 @@ def _ask(step: Any, change: dict[str, Any]) -> Any:
     question = step.question
     try:
         return question.resolver().solve(**{**question.arguments, **change})
-    except MLSysimError:  # ranks that do not divide, say: no remedy
+    except (InvalidPlanError, MissingFactError):  # ranks that do not divide, a host link nobody knows: no remedy
         return None
 
 

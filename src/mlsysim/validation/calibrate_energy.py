@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from ..catalog import Hardware
 from ..catalog.efficiency import Family, read
-from ..errors import MLSysimError
 from .efficiency_file import write
 from .energy import FILE, cases, kernels_of, power_of, work_from
+from .fitting import least_squares
 
 START = (0.3, 1.0, 0.5)
 BOUNDS = ((0.05, 0.05, 0.05), (0.5, 3.5, 1.5))
 """Idle share, arithmetic, traffic. A free idle share goes to 0.64 and leaves nothing to the memory: it is held."""
 NAMES = ("idle", "arithmetic", "traffic")
+SCALE = 0.1
+"""Log error beyond which a row counts by its size rather than by its square."""
 FAR, SAMPLING_FAR = 0.2, 0.25
 """Log spread added for a chip that no row is of, to power and to the time of a step; assumed."""
 LOGIT, LAYER = 100.0, 1e-5
@@ -44,7 +46,7 @@ def sampling_document(path: Path = FILE) -> dict[str, Any]:
         added = sequences * logits * x[0] * LOGIT / bandwidth + layers * x[1] * LAYER
         return np.asarray(np.log(taken / (kernels + added)))
 
-    solved = _least_squares(errors, (1.0, 1.0), ((0.0, 0.0), (np.inf, np.inf)))
+    solved = least_squares(errors, (1.0, 1.0), ((0.0, 0.0), (np.inf, np.inf)), loss="soft_l1", f_scale=SCALE)
     left = errors(solved)
     entry = _entry(left, {"logit": solved[0] * LOGIT, "layer": solved[1] * LAYER})
     return {
@@ -74,7 +76,7 @@ def document(path: Path = FILE, sampling: Family | None = None) -> dict[str, Any
             [np.log(case.watts / case.devices / power_of(case, work, case.step, values)) for case, work in rows]
         )
 
-    solved = _least_squares(errors, START, BOUNDS)
+    solved = least_squares(errors, START, BOUNDS, loss="soft_l1", f_scale=SCALE)
     return {
         "id": "power",
         "name": "Power of busy arithmetic and memory",
@@ -82,15 +84,6 @@ def document(path: Path = FILE, sampling: Family | None = None) -> dict[str, Any
         "sources": {"mlenergy": SOURCE | {"title": f"{SOURCE['title']}: mean power and time of a step"}},
         "fits": [_entry(errors(solved), dict(zip(NAMES, solved.tolist(), strict=True))) | {"far": FAR}],
     }
-
-
-def _least_squares(errors: Any, start: Any, bounds: Any) -> NDArray[np.float64]:
-    try:
-        from scipy.optimize import least_squares
-    except ImportError:
-        raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
-    found: NDArray[np.float64] = least_squares(errors, start, bounds=bounds, loss="soft_l1", f_scale=0.1).x
-    return found
 
 
 def _entry(left: NDArray[np.float64], values: dict[str, float]) -> dict[str, Any]:

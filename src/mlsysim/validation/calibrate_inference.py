@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Hardware
-from ..errors import MLSysimError
 from ..machine import llamacpp
 from ..machine.chip import Chip, chip_of
 from .efficiency_file import write
+from .fitting import drawn
 from .inference import FILE, Case, cases, piece_of
 
 PRIOR: Mapping[str, Mapping[str, float]] = {
@@ -40,22 +40,9 @@ def fit(
     """Parameters for some rows, drawn towards a prior.
 
     Raises:
-        MLSysimError: SciPy is not installed
+        MissingExtraError: SciPy is not installed
     """
-    try:
-        from scipy.optimize import least_squares
-    except ImportError:
-        raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
-    names = [*prior]
-    low, high = (np.log([BOUNDS[name][side] for name in names]) for side in (0, 1))
-    start = np.clip(np.log([prior[name] for name in names]), low + 1e-6, high - 1e-6)
-
-    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = dict(zip(names, np.exp(x).tolist(), strict=True))
-        return np.concatenate([errors(rows, phase, values), SCALE * (x - start) / spread])
-
-    solved = least_squares(residuals, start, bounds=(low, high), loss="soft_l1", f_scale=SCALE).x
-    return {name: float(f"{value:.3g}") for name, value in zip(names, np.exp(solved), strict=True)}
+    return drawn(lambda values: errors(rows, phase, values), prior, spread, BOUNDS, SCALE, 3)
 
 
 def errors(rows: Sequence[tuple[Case, Chip, Any]], phase: str, values: Mapping[str, float]) -> NDArray[np.float64]:

@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Models
+from ..catalog.registry import DATA
 from ..catalog.stacks import Stacks
-from ..errors import MissingExtraError
 from ..solvers.load_balance import Balance, settle, settle_apart
 from ..solvers.load_parts import policy_of
+from .fitting import least_squares
 from .serving_data import FILE, FITTED, Case, cases, measured, table_of
 from .serving_parts import NIC, Bundle, bundles
 
 FREE = ("gap", "step_host", "first_token_fixed", "first_token_steps", "burst", "lock_step_burst")
+SOLVER = {"diff_step": 1e-3, "max_nfev": 40}
 SCALES = np.array([1e-6, 1e-3, 1e-2, 1.0, 0.1, 0.1])
 MOST = np.array([1e-5, 1e-2, 0.2, 25.0, 1.0, 1.0])
 START = np.array([5e-7, 2e-4, 2e-2, 5.0, 0.2, 0.5])
@@ -126,7 +128,7 @@ def _fit(
         token, first, _ = errors(mine, {name: stack(x)}, table)
         return np.concatenate([_robust(token, TOKEN_SCALE), _robust(first, FIRST_SCALE)])
 
-    x = _least_squares(residuals, start / scales, most / scales)
+    x = least_squares(residuals, start / scales, (0.0, most / scales), **SOLVER)
     token, first, _ = errors(mine, {name: stack(x)}, table)
     values: dict[str, Any] = dict(zip(free, (x * scales).tolist(), strict=True))
     return values | _quality(token, first)
@@ -145,7 +147,7 @@ def _fit_apart(apart: Sequence[Bundle], found: Mapping[str, Mapping[str, Any]], 
         token, first, _ = errors(apart, stacks(x), table)
         return np.concatenate([_robust(token, TOKEN_SCALE), _robust(first, FIRST_SCALE)])
 
-    x = _least_squares(residuals, start / scales, np.array([0.5, 60.0, 1.0]) / scales)
+    x = least_squares(residuals, start / scales, (0.0, np.array([0.5, 60.0, 1.0]) / scales), **SOLVER)
     token, first, _ = errors(apart, stacks(x), table)
     quality = _quality(token, first)
     return dict(zip(APART, (x * scales).tolist(), strict=True)) | {
@@ -157,14 +159,6 @@ def changed(stack: Any, values: Mapping[str, float]) -> Any:
     """A stack with other numbers, in SI."""
     kept = {item.name: object.__getattribute__(stack, item.name) for item in dataclasses.fields(stack)}
     return type(stack)(**(kept | dict(values)))
-
-
-def _least_squares(residuals: Any, start: Any, most: Any) -> Any:
-    try:
-        from scipy.optimize import least_squares
-    except ImportError:
-        raise MissingExtraError("calibrate_serving", "calibrate") from None
-    return least_squares(residuals, start, bounds=(0.0, most), diff_step=1e-3, max_nfev=40).x
 
 
 def _robust(error: Any, scale: float) -> Any:
@@ -186,15 +180,16 @@ def _quality(token: Any, first: Any) -> dict[str, Any]:
 NOTHING = 1e-8
 """A fitted number below this, in SI, is written as 0."""
 UNITS = {"gap": ("us", 1e6), "step_host": ("us", 1e6), "first_token_fixed": ("ms", 1e3), "hand_over": ("ms", 1e3)}
+CATALOG = DATA / "stacks" / "stacks"
 FILES = {"vllm": "vllm.yaml", "sglang": "sglang.yaml", "trtllm": "tensorrt-llm.yaml"}
 
 
 def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> None:
-    """Put fitted values in the file of a stack; the other lines stay."""
+    """Put fitted values in the file of a stack, or into a copy of the catalog's; the other lines stay."""
     import re
 
     path = folder / FILES[name]
-    text = path.read_text()
+    text = (path if path.exists() else CATALOG / FILES[name]).read_text(encoding="utf-8")
     for key in ("routing_evenness", *FREE, *APART, *SIGMAS):
         unit, factor = UNITS.get(key, ("", 1.0))
         value = values[key] if values[key] > NOTHING else 0.0
@@ -204,7 +199,8 @@ def _write(folder: Path, name: str, values: Mapping[str, Any], date: str) -> Non
     note = (f"fitted on {values['rows']} aggregated runs; error of time per output token {token:.1%} in median and "
             f"{token_tail:.0%} at the 90th percentile, to the first token {first:.0%} and {first_tail:.0%}")  # fmt: skip
     text = re.sub(r"^note: .*$", f'note: "{note}"', text, flags=re.M)
-    path.write_text(re.sub(r"(kind: fitted.*date: )[\d-]+", rf"\g<1>{date}", text))
+    text = re.sub(r"(kind: fitted.*date: )[\d-]+", rf"\g<1>{date}", text)
+    path.write_text(text, encoding="utf-8")
 
 
 def fitted_cases(path: Path = FILE) -> list[Case]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalog import Hardware
-from ..errors import MLSysimError
 from ..machine.chip import chip_of
 from .efficiency_file import write
+from .fitting import drawn
 from .vision import FILE, Case, cases, seconds
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -53,23 +53,9 @@ def fit(rows: Sequence[Case], prior: Mapping[str, float], spread: float) -> dict
     """Parameters for some rows, drawn towards a prior.
 
     Raises:
-        MLSysimError: SciPy is not installed
+        MissingExtraError: SciPy is not installed
     """
-    try:
-        from scipy.optimize import least_squares
-    except ImportError:
-        raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
-    names = [*prior]
-    start = np.log([prior[name] for name in names])
-    low, high = (np.log([BOUNDS[name][side] for name in names]) for side in (0, 1))
-
-    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = dict(zip(names, np.exp(x).tolist(), strict=True))
-        return np.concatenate([errors(rows, values), SCALE * (x - start) / spread])
-
-    inside = np.clip(start, low + 1e-6, high - 1e-6)
-    solved: Any = least_squares(residuals, inside, bounds=(low, high), loss="soft_l1", f_scale=SCALE, max_nfev=40)
-    return {name: float(f"{value:.3g}") for name, value in zip(names, np.exp(solved.x), strict=True)}
+    return drawn(lambda values: errors(rows, values), prior, spread, BOUNDS, SCALE, 3, max_nfev=40)
 
 
 def document(path: Path = FILE) -> dict[str, Any]:

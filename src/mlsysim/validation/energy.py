@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..catalog import Formats, Hardware, Models
 from ..catalog.efficiency import ANY, Family, family
-from ..errors import MLSysimError
 from ..machine import power, sampling, vision_kernels
 from ..machine.chip import chip_of
 from ..machine.textbook import peak_in
@@ -94,12 +93,9 @@ def cases(path: Path = FILE) -> tuple[Case, ...]:
 
 
 @functools.cache
-def work_of(case: Case) -> Work | None:
-    """The work of a case on one chip; nothing where the model cannot be timed operator by operator."""
-    try:
-        return work_from(kernels_of(case), case)
-    except MLSysimError:
-        return None
+def work_of(case: Case) -> Work:
+    """The work of a case on one chip."""
+    return work_from(kernels_of(case), case)
 
 
 def work_from(done: Work, case: Case, library: Family | None = None) -> Work:
@@ -195,8 +191,6 @@ def predict(path: Path = FILE, library: Family | None = None) -> Predictions:
     predicted, sigma, light = ({name: np.full(n, np.nan) for name in FAMILIES} for _ in range(3))
     for row, case in enumerate(every):
         work = work_of(case)
-        if work is None:
-            continue
         values, spread = _parameters(case, library)
         images, full = case.batch, Hardware[case.hardware].si.tdp
         predicted["energy"][row] = power_of(case, work, work.time, values) * work.time * case.devices / images

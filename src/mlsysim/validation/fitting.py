@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MLSysimError
+from ..errors import MissingExtraError
 from ..machine.operators import Operator
 
 FIXED = {"rows", "pack", "least", "most", "columns", "narrow", "turn", "splits", "windowed", "shares", "swaps"}
@@ -80,6 +80,55 @@ class Sample:
         return out
 
 
+def least_squares(residuals: Callable[[Any], Any], start: Any, bounds: Any, **options: Any) -> NDArray[np.float64]:
+    """Where SciPy's ``least_squares`` ends.
+
+    Raises:
+        MissingExtraError: SciPy is not installed
+    """
+    try:
+        from scipy.optimize import least_squares as solve
+    except ImportError:
+        raise MissingExtraError("calibration", "calibrate") from None
+    solved: Any = solve(residuals, start, bounds=bounds, **options)
+    return np.asarray(solved.x)
+
+
+def drawn(
+    errors: Callable[[Mapping[str, float]], Any],
+    prior: Mapping[str, float],
+    spread: float,
+    bounds: Mapping[str, tuple[float, float]],
+    scale: float,
+    digits: int,
+    **options: Any,
+) -> dict[str, float]:
+    """Positive parameters of least robust error, in logs, drawn towards a prior.
+
+    Args:
+        errors: log errors of all rows, given parameters by name
+        prior: where every parameter starts, and whither it is drawn
+        spread: how far (in logs) it may go before that costs as much as a row that is off by ``scale``
+        bounds: least and largest value of every parameter
+        scale: log error beyond which a row counts by its size rather than by its square
+        digits: significant digits kept
+        options: for the solver
+
+    Raises:
+        MissingExtraError: SciPy is not installed
+    """
+    names = [*prior]
+    low, high = (np.log([bounds[name][side] for name in names]) for side in (0, 1))
+    start = np.clip(np.log([prior[name] for name in names]), low + 1e-6, high - 1e-6)
+
+    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = dict(zip(names, np.exp(x).tolist(), strict=True))
+        return np.concatenate([errors(values), scale * (x - start) / spread])
+
+    found = np.exp(least_squares(residuals, start, (low, high), loss="soft_l1", f_scale=scale, **options))
+    return {name: float(f"{value:.{digits}g}") for name, value in zip(names, found, strict=True)}
+
+
 def fit(
     samples: Sequence[Sample],
     prior: Mapping[str, float],
@@ -97,28 +146,19 @@ def fit(
         pinned: parameters held at a value
 
     Raises:
-        MLSysimError: SciPy is not installed
+        MissingExtraError: SciPy is not installed
     """
-    try:
-        from scipy.optimize import least_squares
-    except ImportError:
-        raise MLSysimError("calibration needs SciPy; install mlsysim[calibrate]") from None
     # The launches of a product and of the kernel that quantises its operand cannot be told apart: one is held.
     held = {"launch": prior["launch"]} if "quantise" in prior else {}
     held |= dict(pinned or {})
     prior = {**prior, **held}
-    free = [name for name, value in prior.items() if name not in FIXED and name not in held and value > 0]
-    low, high = (np.log([BOUNDS[name][side] for name in free]) for side in (0, 1))
-    start = np.clip(np.log([prior[name] for name in free]), low + 1e-6, high - 1e-6)
+    free = {name: value for name, value in prior.items() if name not in FIXED and name not in held and value > 0}
 
-    def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        values = {**prior, **dict(zip(free, np.exp(x).tolist(), strict=True))}
-        return np.concatenate([*(sample.errors(values) for sample in samples), SCALE * (x - start) / spread])
+    def errors(values: Mapping[str, float]) -> NDArray[np.float64]:
+        every = {**prior, **values}
+        return np.concatenate([sample.errors(every) for sample in samples])
 
-    solved: Any = least_squares(
-        residuals, start, bounds=(low, high), loss="soft_l1", f_scale=SCALE, max_nfev=rounds, xtol=1e-4, ftol=1e-4
-    )
-    return {**prior, **{name: float(f"{value:.4g}") for name, value in zip(free, np.exp(solved.x), strict=True)}}
+    return {**prior, **drawn(errors, free, spread, BOUNDS, SCALE, 4, max_nfev=rounds, xtol=1e-4, ftol=1e-4)}
 
 
 def cost(samples: Sequence[Sample], values: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..catalog import Hardware, Models, textbook
 from ..catalog.stacks import Stacks
-from ..errors import MLSysimError
+from ..errors import MissingFactError
 from ..machine import llamacpp, sampling
 from ..machine.chip import chip_of
 from ..machine.textbook import wiring
@@ -219,7 +219,7 @@ def _most(case: Case) -> Answer:
             continue
         try:
             one = _full(case, tp)
-        except MLSysimError:  # a split that this model or machine cannot have
+        except MissingFactError:  # more ranks than one device of this kind is joined to
             continue
         if np.isfinite(one.value):
             found.append(Answer(one.value * case.devices / tp, one.sigma, one.light * case.devices / tp))
@@ -319,7 +319,7 @@ def answer_of(case: Case) -> Answer | None:
         return None
     try:
         return MAKERS[case.kind](case)
-    except MLSysimError:
+    except MissingFactError:  # cards whose path to one another the source does not tell
         return None
 
 

@@ -48,11 +48,12 @@ def from_module(module: Any, *inputs: Any, name: str | None = None) -> ConvNet:
     try:
         with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
             functional_call(module, state, given)
-    except Exception as error:
-        if isinstance(error, NotImplementedError) or "meta tensor" in str(error) or "data-dependent" in str(error):
-            told = f"{called}: its forward pass depends on values, not only on shapes: {_line(error)}"
-            raise UnsupportedWorkloadError(told) from None
-        raise InvalidInputError(f"{called}: its forward pass does not take these inputs: {_line(error)}") from None
+    except NotImplementedError as error:  # an operation whose result has a shape that only values tell
+        told = f"{called}: its forward pass depends on values, not only on shapes: {_line(error)}"
+        raise UnsupportedWorkloadError(told) from None
+    except Exception as error:  # the module's own code: whatever it raises; the line says what it was
+        told = f"{called}: its forward pass does not run on the shapes of these inputs alone: {_line(error)}"
+        raise InvalidInputError(told) from None
     finally:
         for part, training in modes:
             part.training = training
