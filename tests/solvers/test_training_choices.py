@@ -343,3 +343,11 @@ def test_hostile_budgets_are_one_clear_line(change):
     assert "\n" not in str(fault.value)
     with pytest.raises(InvalidInputError, match="fleets"):
         ranked_runs("Llama3_8B", [], 1e10, 64)
+
+
+@pytest.mark.parametrize("name", ["recompute_layers", "offload_layers"])
+def test_more_layers_than_a_stage_has_are_all_of_them_and_the_answer_says_so(name):
+    every, more = (step(activation_recomputation="full", **{name: count}) for count in (20, 21))  # 80 over 4 stages
+    assert more.si.step_latency_total == every.si.step_latency_total
+    assert f"{name}: more than a stage has; all of its layers" in more.notes
+    assert not any(note.startswith(name) for note in every.notes)

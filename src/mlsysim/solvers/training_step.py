@@ -278,6 +278,9 @@ class TrainingStepModel(ForwardModel):
             bed, spec, touched, layout, entry, style, sizes["seq_len"], wires, share, device.si.tdp, ratio, wide,
             (22.0 + 2.0 * (first + second)) / 38.0, host, timed, sent,
         )  # fmt: skip
+        for name, asked in (("recompute_layers", again), ("offload_layers", gone)):
+            if asked is not None and np.any(asked > np.ceil(work.layers / pp)):
+                told += (f"{name}: more than a stage has; all of its layers",)
         mine = local_shard(work, layout)
         on_host = held.away + (0.0 if host is None else host.held(mine, share, mine))
         room, more = offloading.capacity(machine, place, outside_weights, "none" if gone is None else "cpu")
